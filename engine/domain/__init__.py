@@ -1,0 +1,1 @@
+"""Frozen models every floor shares: the book, agreements, market, results, failures, money."""
