@@ -1,0 +1,1 @@
+"""Closed-form values, greeks, full revaluation on scenarios, and sensitivities."""
