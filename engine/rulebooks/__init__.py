@@ -1,0 +1,1 @@
+"""Numbers from rules and papers, versioned, with their sources: data, never code."""
