@@ -1,0 +1,1 @@
+"""Fund packs: reading with quarantine, writing, the template, and the sample fund."""
