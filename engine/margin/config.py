@@ -1,0 +1,146 @@
+"""What a user may choose in the margin calculations; every default is stated where it is used."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+MIN_SCENARIOS = 250
+"""Fewest scenarios a historical margin is computed from: one year of business days."""
+
+
+class MarginConfig(BaseModel):
+    """Choices of `calculate_margin_requirements` and `project_stress_margin`.
+
+    Attributes
+    ----------
+    seed_days : int
+        Returns whose variance starts the volatility recursion.
+    aggregation : {"overlapping", "sqrt"}
+        Moves over the margin period of risk: overlapping sums of daily moves, or daily moves
+        times the square root of the days.
+    mid_volatility : bool
+        Scale residuals by the average of today's volatility and that of their own day instead
+        of today's alone.
+    stress_days : int
+        Length of the stress period: the `stress_days` days with the highest average volatility
+        in the market's history (EMIR RTS 153/2013 Art. 28(1)(b) leaves the choice to the CCP).
+    simm_version : str or None
+        None picks the version in force on the date of the book.
+    simm_horizon_days : int
+    side : {"call", "post"}
+        Side of the standard models (SIMM and schedule), seen from the fund: `post` is what it
+        owes, `call` what it may ask for.
+    concentration_coefficient : float
+        c of the concentration add-on, in daily standard deviations. 1.0 is an assumption of the
+        house: no venue publishes its own.
+    concentration_fraction : float
+        f: share of average daily volume above which a position counts as concentrated.
+    depth_exponent : float
+        zeta: market depth falls as (volatility ratio) ** -zeta under stress, never below
+        `depth_floor` of today's. The literature has 0.7 to 1.
+    cap_volatility_factors : bool
+        Under a volatility step, keep the volatility of factors that are volatilities themselves
+        within the highest of their own history.
+    volatility_multipliers, stress_horizon_days, stress_mode
+        Stress projection: volatility steps up by each multiplier for `stress_horizon_days`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed_days: int = Field(250, ge=2)
+    aggregation: Literal["overlapping", "sqrt"] = "overlapping"
+    mid_volatility: bool = False
+    stress_days: int = Field(250, ge=20)
+    simm_version: str | None = None
+    simm_horizon_days: Literal[1, 10] = 10
+    side: Literal["call", "post"] = "post"
+    concentration_coefficient: float = Field(1.0, ge=0.0)
+    concentration_fraction: float = Field(0.25, gt=0.0)
+    depth_exponent: float = Field(1.0, ge=0.0)
+    depth_floor: float = Field(0.1, gt=0.0, le=1.0)
+    cap_volatility_factors: bool = True
+    volatility_multipliers: tuple[float, ...] = (2.0, 5.0, 10.0)
+    stress_horizon_days: int = Field(10, ge=1)
+    stress_mode: Literal["volatility", "margin"] = "volatility"
+
+    @model_validator(mode="after")
+    def _multipliers_positive(self) -> MarginConfig:
+        if not self.volatility_multipliers or min(self.volatility_multipliers) <= 0.0:
+            raise ValueError(
+                f"volatility_multipliers = {self.volatility_multipliers}: give at least one, "
+                "each above 0 (for example 2, 5, 10)"
+            )
+        return self
+
+
+class BacktestConfig(BaseModel):
+    """Choices of `backtest_margin`.
+
+    Attributes
+    ----------
+    model : {"fhs", "fhs_es", "hs"}
+        Filtered VaR, filtered ES, or unfiltered VaR.
+    confidence : float or None
+        None is 0.99 for VaR and 0.975 for ES.
+    target_breach_rate : float or None
+        Rate the coverage test expects. None is `1 - confidence` for VaR, and 1 % for ES (what ES
+        at 97.5 % covers when returns are normal, to the nearest tenth of a per cent).
+    side : {"long", "short"}
+        Which position is margined.
+    apc : {"none", "stress_weight", "floor", "buffer"}
+        Anti-procyclicality tool (EMIR RTS 153/2013 Art. 28(1)).
+    stress_start, stress_end : date or None
+        Stress period of `stress_weight`, both ends included. None is the `stress_days` days of
+        highest volatility in the whole series, thus chosen in hindsight.
+    window_start, window_end : date or None
+        Window of the procyclicality measures and of the mean margin; None is the whole history.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: Literal["fhs", "fhs_es", "hs"] = "fhs"
+    ewma_lambda: float = Field(0.97, gt=0.0, lt=1.0)
+    confidence: float | None = Field(None, gt=0.5, lt=1.0)
+    lookback_days: int = Field(1250, ge=100)
+    mpor_days: int = Field(2, ge=1)
+    seed_days: int = Field(250, ge=2)
+    returns: Literal["log", "absolute"] = "log"
+    side: Literal["long", "short"] = "long"
+    target_breach_rate: float | None = Field(None, gt=0.0, lt=0.5)
+    apc: Literal["none", "stress_weight", "floor", "buffer"] = "none"
+    stress_weight: float = Field(0.25, ge=0.0, le=1.0)
+    stress_days: int = Field(250, ge=20)
+    stress_start: date | None = None
+    stress_end: date | None = None
+    floor_days: int = Field(2500, ge=250)
+    buffer: float = Field(0.25, ge=0.0)
+    buffer_mean_days: int = Field(250, ge=2)
+    window_start: date | None = None
+    window_end: date | None = None
+
+    @model_validator(mode="after")
+    def _pairs(self) -> BacktestConfig:
+        for start, end, name in (
+            (self.stress_start, self.stress_end, "stress"),
+            (self.window_start, self.window_end, "window"),
+        ):
+            if name == "stress" and (start is None) != (end is None):
+                raise ValueError("give both stress_start and stress_end, or neither")
+            if start is not None and end is not None and start > end:
+                raise ValueError(f"{name}_start {start} is after {name}_end {end}")
+        return self
+
+    def level(self) -> float:
+        """Return the confidence of the tail measure."""
+        if self.confidence is not None:
+            return self.confidence
+        return 0.975 if self.model == "fhs_es" else 0.99
+
+    def expected_rate(self) -> float:
+        """Return the breach rate that the coverage test expects."""
+        if self.target_breach_rate is not None:
+            return self.target_breach_rate
+        return 0.01 if self.model == "fhs_es" else 1.0 - self.level()
