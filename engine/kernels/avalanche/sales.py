@@ -1,0 +1,135 @@
+"""Forced sales: what is sold, what it releases, what it does to prices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from engine.kernels.avalanche.calls import build_whole
+from engine.kernels.avalanche.layout import (
+    CASH,
+    COST,
+    HOURS_PER_DAY,
+    IN_FLIGHT,
+    NAV,
+    OUTFLOW,
+    POOL_CROWD,
+    POOL_DECAY,
+    POOL_KEEP_SHARE,
+    POOL_SELL,
+    RAISED,
+    STRESS,
+    WANT,
+)
+
+# Depth falls as volatility rises, but not without end: at ten times the volatility it is a tenth.
+LARGEST_DEPTH_LOSS = 10.0
+
+
+def build_wanted(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
+    """True if any path of the tile wants to sell; decided once, so that idle tiles skip sales."""
+
+    @inline
+    def wanted(first, m, s):
+        total = 0.0
+        for w in range(lanes):
+            total += s.scalars[WANT, first + w]
+        return total > 0.0 and m.pool[POOL_SELL] > 0.0
+
+    return wanted
+
+
+def build_sell(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
+    """Sell a share of each bucket within its participation cap, and pay the impact of doing so.
+
+    The square root of the decayed cumulative share sold carries the impact, so that slicing a
+    sale does not change the price it ends at. The slice is executed half way between the price
+    before and after it.
+    """
+    whole = build_whole(inline)
+    deepest = LARGEST_DEPTH_LOSS
+
+    @inline
+    def sell(first, hour, m, s):
+        slot = hour % HOURS_PER_DAY
+        crowd, least = 1.0 + m.pool[POOL_CROWD], m.pool[POOL_KEEP_SHARE]
+        for b in range(m.relief.shape[0]):
+            relief, share, cap, cost = m.relief[b], m.sale_share[b], m.sale_cap[hour, b], m.cost[b]
+            inverse = 1.0 / relief if relief > 0.0 else 0.0
+            for w in range(lanes):
+                c = first + w
+                stress = max(s.scalars[STRESS, c], 1.0)
+                depth = min(stress, deepest)
+                left = s.left[b, c]
+                sold = min(s.scalars[WANT, c] * share * inverse, cap / depth)
+                sold = min(sold, max(left - least, 0.0))
+                s.left[b, c] = left - sold
+                before = s.root_sold[b, c]
+                after = math.sqrt(before * before + crowd * sold)
+                s.root_sold[b, c] = after
+                s.sold[b, c] += after - before
+                lost = whole(0.5 * cost * sold * (after - before) * stress * math.sqrt(depth))
+                raised = relief * sold
+                s.scalars[CASH, c] -= lost
+                s.scalars[OUTFLOW, c] += lost
+                s.scalars[NAV, c] -= lost
+                s.scalars[COST, c] += lost
+                s.scalars[RAISED, c] += raised
+                s.scalars[IN_FLIGHT, c] += raised
+                s.relief_ring[slot, c] += raised
+
+    return sell
+
+
+def build_push(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
+    """Carry the impact of the hour's sales, and the recovery since, into the next hour's moves."""
+    deepest = LARGEST_DEPTH_LOSS
+
+    @inline
+    def push(first, m, s):
+        for k in range(m.group.shape[0]):
+            b, impact = m.bucket[k], m.impact[k]
+            for w in range(lanes):
+                c = first + w
+                stress = max(s.scalars[STRESS, c], 1.0)
+                scale = stress * math.sqrt(min(stress, deepest))
+                s.impact[k, c] = impact * s.sold[b, c] * scale
+
+    return push
+
+
+def build_resize(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
+    """Size of each agreement's book after sales, relative to the start."""
+
+    @inline
+    def resize(first, m, s):
+        for r in range(m.im_start.shape[0]):
+            for w in range(lanes):
+                s.total[0, first + w] = 0.0
+            for j in range(m.pair_ptr[r], m.pair_ptr[r + 1]):
+                a, b, coef = m.pair_a[j], m.pair_b[j], m.pair_coef[j]
+                for w in range(lanes):
+                    c = first + w
+                    s.total[0, c] += coef * s.left[a, c] * s.left[b, c]
+            for w in range(lanes):
+                c = first + w
+                s.size[r, c] = math.sqrt(max(s.total[0, c], 0.0))
+
+    return resize
+
+
+def build_recover(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
+    """Past sales are forgotten at the decay rate; `sold` becomes the change of root volume."""
+
+    @inline
+    def recover(first, m, s):
+        fade = math.sqrt(m.pool[POOL_DECAY])
+        for b in range(m.relief.shape[0]):
+            for w in range(lanes):
+                c = first + w
+                before = s.root_sold[b, c]
+                s.root_sold[b, c] = before * fade
+                s.sold[b, c] = before * fade - before
+
+    return recover

@@ -1,0 +1,145 @@
+"""What must hold on every path, whatever the fund."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.kernels.avalanche import layout
+from engine.kernels.avalanche.compiled import run_paths
+from engine.kernels.avalanche.layout import METRICS, Output
+from engine.kernels.avalanche.twin import Twin
+
+SEED = 5
+PATHS = 512
+
+
+def _metric(out: Output, name: str) -> np.ndarray:
+    return out.metrics[METRICS.index(name)]
+
+
+@pytest.mark.parametrize("multiplier", [0.5, 1.0, 2.0, 5.0, 10.0])
+@pytest.mark.parametrize("fund", [1, 2, 3])
+def test_cash_is_conserved_to_the_cent(
+    make_network: Callable[..., Any], multiplier: float, fund: int
+) -> None:
+    model = make_network(seed=fund).model(volatility_multiplier=multiplier, crowding=10.0)
+    out = run_paths(model, PATHS, SEED)
+    np.testing.assert_array_equal(_metric(out, "cash_error"), 0.0)
+    for name in ("calls_total", "drawn_max", "unpaid_max", "impact_cost", "im_max"):
+        cents = _metric(out, name)
+        np.testing.assert_array_equal(cents, np.rint(cents), err_msg=name)
+
+
+def test_the_cash_check_sees_a_lost_cent(make_network: Callable[..., Any]) -> None:
+    """Negative control: a twin that loses one cent of each receipt does not close."""
+
+    class Leaky(Twin):
+        def _pay_due(self, hour: int, pnl: np.ndarray, called: np.ndarray) -> None:
+            super()._pay_due(hour, pnl, called)
+            self.cash = self.cash - (called > 0)
+
+    out = Leaky(make_network().model(), 32, SEED).run()
+    assert np.all(_metric(out, "cash_error") != 0.0)
+
+
+def test_calls_add_up(make_network: Callable[..., Any]) -> None:
+    out = run_paths(make_network().model(), PATHS, SEED)
+    np.testing.assert_array_equal(out.windows.sum(axis=0), _metric(out, "calls_total"))
+    np.testing.assert_array_equal(out.calls.sum(axis=0), _metric(out, "calls_total"))
+
+
+def test_zero_impact_is_no_feedback_bit_for_bit(make_network: Callable[..., Any]) -> None:
+    network = make_network()
+    off = run_paths(network.model(feedback=False, crowding=20.0), PATHS, SEED)
+    for settings in ({"impact_coefficient": 0.0}, {"impact_coefficient": 0.0, "crowding": 3.0}):
+        other = run_paths(network.model(**settings), PATHS, SEED)
+        for name in METRICS:
+            np.testing.assert_array_equal(_metric(off, name), _metric(other, name), err_msg=name)
+
+
+def test_means_are_monotone_on_paired_draws(make_network: Callable[..., Any]) -> None:
+    network = make_network(cash_usd=2.0e7, facility_usd=1.0e7)
+
+    def mean(name: str, **settings: float) -> float:
+        return float(_metric(run_paths(network.model(**settings), PATHS, SEED), name).mean())
+
+    by_volatility = [mean("calls_total", volatility_multiplier=m) for m in (1, 2, 5, 10)]
+    assert by_volatility == sorted(by_volatility)
+    by_crowding = [mean("calls_total", crowding=c) for c in (0, 5, 20)]
+    assert by_crowding == sorted(by_crowding) and by_crowding[0] < by_crowding[-1]
+    by_impact = [mean("calls_total", impact_coefficient=y) for y in (0.0, 0.5, 1.0)]
+    assert by_impact == sorted(by_impact) and by_impact[0] < by_impact[-1]
+
+
+def test_more_cash_never_exhausts_sooner_without_sales(make_network: Callable[..., Any]) -> None:
+    # Without a credit line: a poorer fund asks for one earlier, and notice then runs out sooner.
+    def hours(cash: float) -> np.ndarray:
+        model = make_network(cash_usd=cash, facility_usd=0.0).model(forced_sales=False)
+        hour = _metric(run_paths(model, PATHS, SEED), "exhausted_hour")
+        return np.where(hour < 0, np.inf, hour)
+
+    poor, rich = hours(2.0e7), hours(4.0e7)
+    assert np.all(rich >= poor)
+    assert np.any(rich > poor)
+
+
+def test_positions_sold_within_caps_and_never_bought_back(
+    make_network: Callable[..., Any],
+) -> None:
+    model = make_network(cash_usd=1.0e7).model(volatility_multiplier=8.0)
+    sold: list[np.ndarray] = []
+
+    class Watch(Twin):
+        def _sales(self, hour: int, want: np.ndarray) -> None:
+            before = self.left.copy()
+            super()._sales(hour, want)
+            step = before - self.left
+            assert np.all(step >= 0)
+            assert np.all(step <= model.sale_cap[hour][:, None] + 1e-15)
+            sold.append(step)
+
+    twin = Watch(model, 64, SEED)
+    twin.run()
+    assert np.sum(sold) > 0
+    assert np.all(twin.left >= model.pool[layout.POOL_KEEP_SHARE] - 1e-12)
+
+
+def test_facility_waits_for_notice_and_keeps_its_limit(make_network: Callable[..., Any]) -> None:
+    model = make_network(cash_usd=1.0e6, facility_usd=5.0e7).model(forced_sales=False)
+    drawn: list[np.ndarray] = []
+    asked: list[np.ndarray] = []
+
+    class Watch(Twin):
+        def _borrow(self, hour: int) -> None:
+            super()._borrow(hour)
+            drawn.append(self.drawn.copy())
+            asked.append(self.requested.copy())
+
+    Watch(model, 64, SEED).run()
+    for hour, (amount, request) in enumerate(zip(drawn, asked, strict=True)):
+        assert np.all(amount <= model.facility_limit.sum())
+        early = (request < 0) | (hour < request + model.facility_notice[0])
+        assert np.all(amount[early] == 0)
+    assert np.any(drawn[-1] > 0)
+
+
+def test_broken_covenant_closes_the_line(make_network: Callable[..., Any]) -> None:
+    model = make_network(cash_usd=1.0e6, facility_usd=5.0e7).model(forced_sales=False)
+    strict = model._replace(facility_covenant=np.array([-1e9]))
+    assert np.all(_metric(run_paths(strict, 64, SEED), "drawn_max") == 0)
+
+
+def test_margin_of_fixed_weight_agreements_moves_only_with_positions(
+    make_network: Callable[..., Any],
+) -> None:
+    network = make_network()
+    model = network.model(forced_sales=False, volatility_multiplier=10.0)
+    fixed = np.nonzero(network.book.agreements.model == "simm")[0]
+    twin = Twin(model, 32, SEED)
+    twin.run()
+    start = (model.im_start + model.concentration_start)[fixed]
+    np.testing.assert_allclose(twin.im[fixed], np.repeat(start[:, None], 32, axis=1), atol=1)
