@@ -1,0 +1,1 @@
+"""The top floor: plans, run folders, reports and every entry point, among them the command line."""

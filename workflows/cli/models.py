@@ -1,0 +1,141 @@
+"""`mca simm` and `mca backtest`: one margin model on its own input, no fund needed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from workflows.cli.options import History, Json, Out, Seed
+from workflows.cli.output import emit, report_failures, save, table
+
+
+def _horizon_days(text: str) -> int:
+    number = text.removesuffix("d")
+    if number not in ("1", "10"):
+        raise typer.BadParameter(f"{text!r}: SIMM is defined for 1d and 10d")
+    return int(number)
+
+
+def simm(
+    crif: Annotated[
+        Path, typer.Argument(metavar="CRIF", help="CRIF file, comma or tab separated.")
+    ],
+    version: Annotated[
+        str, typer.Option(help="SIMM version, such as 2.6 or 2.8+2512.")
+    ] = "2.8+2512",
+    horizon: Annotated[str, typer.Option(help="10d, or 1d for the variant.")] = "10d",
+    side: Annotated[str, typer.Option(help="call (we collect) or post (we deliver).")] = "call",
+    by_portfolio: Annotated[
+        bool, typer.Option("--by-portfolio", help="Add one result for each PortfolioID.")
+    ] = False,
+    as_json: Json = False,
+    out: Out = None,
+    seed: Seed = None,
+) -> None:
+    """Compute SIMM initial margin of a CRIF file.
+
+    Example: mca simm book.csv --version 2.6 --side post --json
+
+    The seed has no effect here: SIMM is a formula.
+    """
+    horizon_days = _horizon_days(horizon)
+    if side not in ("call", "post"):
+        raise typer.BadParameter(f"--side {side!r}: expected call or post")
+    from engine.fund.crif import read_crif
+    from engine.margin.simm import simm_by_portfolio, simm_margin
+
+    rows = read_crif(crif)
+    result = simm_margin(rows.value, version, horizon_days, side)
+    payload: dict[str, Any] = {
+        **_simm_object(result),
+        "rows": len(rows.value),
+        "failures": [failure.to_dict() for failure in rows.failures],
+    }
+    if by_portfolio:
+        each = simm_by_portfolio(rows.value, version, horizon_days, side)
+        payload["by_portfolio"] = {name: _simm_object(one) for name, one in each.items()}
+    lines = [
+        f"SIMM {result.version}, {horizon_days}d, {side}: {result.total:,.2f} {result.currency}"
+    ]
+    lines += table(
+        ["product class", result.currency],
+        [(name, f"{amount:,.2f}") for name, amount in result.by_product_class.items()],
+    )
+    emit(payload, lines, as_json)
+    save(out, "simm", payload)
+    _leave(report_failures(rows.failures))
+
+
+def _simm_object(result: Any) -> dict[str, Any]:
+    names = (
+        "version",
+        "horizon_days",
+        "side",
+        "currency",
+        "total",
+        "by_product_class",
+        "by_risk_class",
+    )
+    return {name: getattr(result, name) for name in names}
+
+
+def _leave(code: int) -> None:
+    if code:
+        raise typer.Exit(code)
+
+
+Day = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], metavar="YYYY-MM-DD")]
+
+
+def backtest(
+    series: Annotated[str, typer.Option(help="Column of the history.")] = "SPX",
+    history: History = None,
+    model: Annotated[str, typer.Option(help="fhs (filtered VaR), fhs_es or hs.")] = "fhs",
+    ewma_lambda: Annotated[float, typer.Option("--lambda", help="Daily decay.")] = 0.97,
+    confidence: Annotated[float | None, typer.Option(help="Default: 0.99; 0.975 for ES.")] = None,
+    lookback: Annotated[int, typer.Option(help="Scenarios, in days.")] = 1250,
+    mpor: Annotated[int, typer.Option(help="Margin period of risk, in days.")] = 2,
+    returns: Annotated[str, typer.Option(help="log, or absolute (rates, energy).")] = "log",
+    side: Annotated[str, typer.Option(help="long or short.")] = "long",
+    apc: Annotated[str, typer.Option(help="none, stress_weight, floor or buffer.")] = "none",
+    window_from: Day = None,
+    window_to: Day = None,
+    as_json: Json = False,
+    out: Out = None,
+    seed: Seed = None,
+) -> None:
+    """Test a margin model on one series of history.
+
+    Example: mca backtest --history levels.csv --series SPX --window-from 2019-01-01 --json
+
+    Without --history the packaged one is used. The seed has no effect here.
+    """
+    from engine.margin.backtest import backtest_margin
+    from engine.margin.config import BacktestConfig
+    from workflows.funds import checked, series_levels
+
+    config = checked(
+        BacktestConfig,
+        model=model,
+        ewma_lambda=ewma_lambda,
+        confidence=confidence,
+        lookback_days=lookback,
+        mpor_days=mpor,
+        returns=returns,
+        side=side,
+        apc=apc,
+        window_start=window_from.date() if window_from else None,
+        window_end=window_to.date() if window_to else None,
+    )
+    dates, levels = series_levels(history, series)
+    result = backtest_margin(levels, dates, config)
+    payload = {"series": series, **result.to_dict()}
+    lines = [
+        f"{name:<22} {value:.6g}" if isinstance(value, float) else f"{name:<22} {value}"
+        for name, value in payload.items()
+    ]
+    emit(payload, lines, as_json)
+    save(out, "backtest", payload, result.tables() if hasattr(result, "tables") else None)

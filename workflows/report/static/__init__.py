@@ -1,0 +1,1 @@
+"""Script, style and licences that the page carries."""
