@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from engine.avalanche.config import AvalancheConfig
+    from engine.avalanche.ladder import Ladder
     from engine.domain.market import MarketState
     from engine.domain.results import (
         AvalancheResult,
@@ -38,7 +39,15 @@ if TYPE_CHECKING:
 Progress = Callable[[str, int, int], None]
 
 RUNS = Path("runs")
-STEPS = ("inputs", "margin today", "margin under stress", "avalanche", "liquidity", "report")
+STEPS = (
+    "inputs",
+    "margin today",
+    "margin under stress",
+    "avalanche",
+    "volatility ladder",
+    "liquidity",
+    "report",
+)
 NOTHING_TO_MARGIN = "the fund has no positions: there is nothing to margin"
 
 
@@ -53,6 +62,7 @@ class Answers:
     margin: MarginResult
     stress: StressMarginResult
     avalanche: AvalancheResult | None
+    ladder: Ladder | None
     liquidity: LiquidityResult | None
     notes: tuple[str, ...]
     failures: tuple[Failure, ...]
@@ -62,6 +72,7 @@ def compute(
     opened: Opened, margin: MarginConfig, avalanche: AvalancheConfig, progress: Progress
 ) -> Answers:
     """Compute margin, stress, avalanche and liquidity of an opened fund."""
+    from engine.avalanche.ladder import volatility_ladder
     from engine.avalanche.simulate import simulate_margin_avalanche
     from engine.liquidity.survival import assess_liquidity
     from engine.margin.baseline import calculate_margin_requirements
@@ -74,13 +85,15 @@ def compute(
     stress = project_stress_margin(book, market, today, margin, crif)
     failures = (*opened.failures, *today.failures, *stress.failures)
     if not len(book.positions):
-        return Answers(today, stress, None, None, (NOTHING_TO_MARGIN,), failures)
+        return Answers(today, stress, None, None, None, (NOTHING_TO_MARGIN,), failures)
     progress(STEPS[3], 3, len(STEPS))
     simulated = simulate_margin_avalanche(book, market, today, avalanche)
     progress(STEPS[4], 4, len(STEPS))
+    ladder = volatility_ladder(book, market, today, avalanche)
+    progress(STEPS[5], 5, len(STEPS))
     liquidity = assess_liquidity(book, market, simulated)
     failures = (*failures, *simulated.failures, *liquidity.failures)
-    return Answers(today, stress, simulated, liquidity, (), failures)
+    return Answers(today, stress, simulated, ladder, liquidity, (), failures)
 
 
 def _market_table(market: MarketState) -> pd.DataFrame:
@@ -112,7 +125,13 @@ def all_tables(opened: Opened, answers: Answers) -> dict[str, pd.DataFrame]:
         "quarantine": opened.reading.quarantine,
         "failures": pd.DataFrame(failures, columns=columns, dtype=object),
     }
-    for part in (answers.margin, answers.stress, answers.avalanche, answers.liquidity):
+    for part in (
+        answers.margin,
+        answers.stress,
+        answers.avalanche,
+        answers.ladder,
+        answers.liquidity,
+    ):
         if part is not None:
             tables.update(part.tables())
     return tables
@@ -126,6 +145,7 @@ def part_objects(answers: Answers) -> tuple[dict[str, Any], dict[str, Any]]:
             "paths": 0,
             "steps": 0,
             "amplification": None,
+            "sales_amplification": blank,
             "branching_ratio": None,
             "p_avalanche": blank,
             "peak_call_usd": dict.fromkeys(("mean", "q99", "es99", "es99_low", "es99_high")),
@@ -155,6 +175,7 @@ def _summary(opened: Opened, answers: Answers, recipe: Recipe) -> dict[str, Any]
         },
         "stress": answers.stress.to_dict(),
         "avalanche": avalanche,
+        "avalanche_ladder": [] if answers.ladder is None else answers.ladder.rows(),
         "liquidity": liquidity,
         "notes": list(answers.notes),
         "failures": [failure.to_dict() for failure in answers.failures],
@@ -217,7 +238,7 @@ def run_fund(
     folder.take_inputs(pack, history, recipe)
     with folder.recording(recipe):
         answers = compute(opened, MarginConfig(), config, progress)
-        progress(STEPS[5], 5, len(STEPS))
+        progress(STEPS[6], 6, len(STEPS))
         return _write(folder, recipe, opened, answers)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -46,9 +46,19 @@ def fund_model(
     book: Book, market: MarketState, margin: MarginResult, config: AvalancheConfig
 ) -> Model:
     """Build the kernel's model of a fund: exposures, factors, terms, liquidity."""
+    return fund_models(book, market, margin, [config])[0]
+
+
+def fund_models(
+    book: Book, market: MarketState, margin: MarginResult, configs: Sequence[AvalancheConfig]
+) -> list[Model]:
+    """Build one model for each config from the same exposures and factor estimates.
+
+    The estimates follow the first config's correlation lookback.
+    """
     exposures = aggregate(book, market)
-    inputs = market_inputs(market, simulated_factors(market, exposures), config)
-    return build_model(book, market, margin, exposures, inputs, config)
+    inputs = market_inputs(market, simulated_factors(market, exposures), configs[0])
+    return [build_model(book, market, margin, exposures, inputs, config) for config in configs]
 
 
 def simulate_margin_avalanche(
@@ -169,6 +179,7 @@ def _summarise(
         amplification=ratio_of_sums(
             metric(on, "calls_total"), metric(off, "calls_total"), config.seed
         ),
+        sales_amplification=ratio_of_sums(metric(on, "raised"), metric(off, "raised"), config.seed),
         branching_ratio=branch.ratio,
         branching_loss=branch.loss,
         branching_margin=branch.margin,

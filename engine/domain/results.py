@@ -198,7 +198,9 @@ class AvalancheResult:
 
     Per-path arrays have shape (n_paths,); fan quantiles (n_quantiles, n_steps); survival
     (n_steps,), the share of paths whose liquidity has lasted to the end of each hour. The
-    branching ratio is that of raising `branching_raise_usd` by forced sales.
+    branching ratio is that of raising `branching_raise_usd` by forced sales. `amplification`
+    compares calls with feedback to calls without, `sales_amplification` the amounts raised by
+    forced sales: selling shrinks the book, so calls can fall while sales grow.
     """
 
     scenario: str
@@ -207,6 +209,7 @@ class AvalancheResult:
     steps: int
     seed: int
     amplification: Estimate
+    sales_amplification: Estimate
     branching_ratio: float
     branching_loss: float
     branching_margin: float
@@ -244,6 +247,7 @@ class AvalancheResult:
             "amplification": self.amplification.value,
             "amplification_low": self.amplification.low,
             "amplification_high": self.amplification.high,
+            "sales_amplification": self.sales_amplification.to_dict(),
             "branching_ratio": self.branching_ratio,
             "branching_loss": self.branching_loss,
             "branching_margin": self.branching_margin,

@@ -102,12 +102,12 @@ def stress(
         "stress": result.to_dict(),
         "failures": [failure.to_dict() for failure in failures],
     }
-    rows = [("today", usd(today.totals()["im_usd"]), "")]
+    rows = [("today", usd(float(result.baseline_im_usd.sum())), "")]
     rows += [
         (label, usd(level["im_usd"]), usd(level["increase_usd"]))
         for label, level in result.to_dict().items()
     ]
-    emit(payload, table([f"{mode} multiplier", "initial margin", "increase"], rows), as_json)
+    emit(payload, table([f"{mode} multiplier", "margin with add-ons", "increase"], rows), as_json)
     save(out, "stress", payload, result.tables())
     _leave(thresholds, payload, payload, len(opened.book.positions))
 
@@ -151,6 +151,7 @@ def avalanche(
     lines = [
         f"paths               {simulated['paths']}",
         f"amplification       {simulated['amplification']}",
+        f"  of forced sales   {simulated['sales_amplification']['value']}",
         f"branching ratio     {simulated['branching_ratio']}",
         f"p(avalanche)        {simulated['p_avalanche']['value']}",
         f"peak call, mean     {usd(peak['mean'])}",

@@ -130,10 +130,12 @@ def tell_verdicts(thresholds: list[Threshold], summary: dict[str, Any]) -> int:
 def _lines(summary: dict[str, Any]) -> list[str]:
     totals, avalanche = summary["margin"]["totals"], summary["avalanche"]
     liquidity = summary["liquidity"]
-    rows = [("margin today", usd(totals["im_usd"]), "initial margin, USD")]
-    rows += [
+    required = totals["im_usd"] + totals["add_ons_usd"]
+    rows = [
+        ("margin today", usd(required), "initial margin and add-ons, USD"),
+        ("  initial margin", usd(totals["im_usd"]), ""),
         ("  add-ons", usd(totals["add_ons_usd"]), ""),
-        ("  variation", usd(totals["vm_usd"]), ""),
+        ("variation margin", usd(totals["vm_usd"]), "to pay; negative: to receive"),
     ]
     rows += [
         (f"margin at {label}", usd(level["im_usd"]), f"{_plain(level['ratio'])} of today's")
@@ -143,6 +145,11 @@ def _lines(summary: dict[str, Any]) -> list[str]:
         peak, chance = avalanche["peak_call_usd"], avalanche["p_avalanche"]
         rows += [
             ("amplification", _plain(avalanche["amplification"]), "calls with / without feedback"),
+            (
+                "  of forced sales",
+                _plain(avalanche["sales_amplification"]["value"]),
+                "sales with / without feedback",
+            ),
             ("branching ratio", _plain(avalanche["branching_ratio"]), "1 is critical"),
             ("p(avalanche)", _plain(chance["value"]), _interval(chance["low"], chance["high"])),
             (

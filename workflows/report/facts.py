@@ -49,6 +49,7 @@ class Avalanche:
     steps: int
     seed: int | None
     amplification: Estimated
+    sales_amplification: Estimated
     p_avalanche: Estimated
     branching_ratio: float | None
     branching_loss: float | None
@@ -198,6 +199,7 @@ def _avalanche(row: Mapping[str, Any]) -> Avalanche | None:
         amplification=estimated(
             row.get("amplification"), row.get("amplification_low"), row.get("amplification_high")
         ),
+        sales_amplification=estimated(row.get("sales_amplification")),
         p_avalanche=estimated(row.get("p_avalanche")),
         branching_ratio=finite(row.get("branching_ratio")),
         branching_loss=finite(row.get("branching_loss")),

@@ -113,7 +113,19 @@ def lead(facts: Facts) -> str:
             f" ({_settings(avalanche)});"
             f" {percent(avalanche.p_avalanche.value)} of paths become an avalanche."
         )
+        parts += _sales_words(avalanche)
     return " ".join(parts)
+
+
+def _sales_words(avalanche: Avalanche) -> list[str]:
+    """Say it when feedback enlarges sales: calls can fall at the same time, as the book shrinks."""
+    grown = avalanche.sales_amplification.value
+    if grown is None or grown < _NO_GROWTH:
+        return []
+    return [
+        f"Price impact multiplies what must be sold by {decimal(grown)};"
+        " the smaller book then draws fewer calls."
+    ]
 
 
 def cards(facts: Facts) -> tuple[Card, Card, Card]:
@@ -170,8 +182,10 @@ def cascade_card(avalanche: Avalanche | None) -> Card:
     if avalanche.branching_raise_usd is not None:
         k_parts += f", sales of {usd(avalanche.branching_raise_usd)}"
     grown, chance = avalanche.amplification, avalanche.p_avalanche
+    sold = avalanche.sales_amplification
     lines = (
         Line("Amplification", decimal(grown.value), interval(grown, decimal)),
+        Line("Growth of forced sales", decimal(sold.value), interval(sold, decimal)),
         Line("Probability of an avalanche", percent(chance.value), interval(chance, percent)),
         Line("Branching ratio k", decimal(avalanche.branching_ratio), k_parts),
         Line("Forced sales", percent(avalanche.forced_sales_share), "share of paths"),

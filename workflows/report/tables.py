@@ -163,6 +163,7 @@ def ladder_table(ladder: Sequence[Mapping[str, Any]]) -> Table:
         Column("Scenario", numeric=False),
         Column("Volatility"),
         Column("Amplification"),
+        Column("Growth of sales"),
         Column("Branching ratio k"),
         Column("Avalanche"),
         Column(f"Peak call ES99, {scale.unit}"),
@@ -172,6 +173,7 @@ def ladder_table(ladder: Sequence[Mapping[str, Any]]) -> Table:
     for row in ladder:
         times = finite(row.get("volatility_multiplier"))
         grown, k = estimated(row.get("amplification")).value, finite(row.get("branching_ratio"))
+        sold = estimated(row.get("sales_amplification")).value
         avalanche = estimated(row.get("p_avalanche")).value
         exhaustion = estimated(row.get("p_exhaustion")).value
         body.append(
@@ -179,6 +181,7 @@ def ladder_table(ladder: Sequence[Mapping[str, Any]]) -> Table:
                 word(row.get("scenario", "")),
                 figure("n/a" if times is None else f"{times:g}x", times),
                 figure(multiple(grown), grown),
+                figure(multiple(sold), sold),
                 figure(decimal(k), k),
                 figure(percent(avalanche), avalanche),
                 money(scale, estimated(row.get("es99_usd")).value),

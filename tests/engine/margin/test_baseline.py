@@ -187,13 +187,16 @@ def test_simm_version_in_force(as_of, version):
     assert version_in_force(as_of, 10) == version
 
 
-def test_schedule_by_hand(builder, market):
+@pytest.mark.parametrize("side", ["call", "post"])
+def test_schedule_by_hand(builder, market, side):
     builder.agreement("CSA-G", **SCHEDULE)
     builder.position("SWAP", "CSA-G", "M1", 1e6).position("FWD", "CSA-G", "M2", -2e6)
-    book, result = _margin(builder, market)
+    book, result = _margin(builder, market, CONFIG.model_copy(update={"side": side}))
     swap, forward = value_per_unit(book.instruments, market)[[2, 4]]
     gross = 1e6 * 0.04 + 2e6 * 1.06 * 0.06  # ten-year rates, and FX on multiplier * level
-    ngr = max(1e6 * swap - 2e6 * forward, 0.0) / (1e6 * swap)
+    # What the fund posts depends on what it owes: its values with the other sign.
+    values = np.array([1e6 * swap, -2e6 * forward]) * (1.0 if side == "call" else -1.0)
+    ngr = max(values.sum(), 0.0) / np.maximum(values, 0.0).sum()
     assert result.im_usd[0] == pytest.approx(gross * (0.4 + 0.6 * ngr), rel=1e-12)
     alone = np.array([1e6 * 0.04, 2e6 * 1.06 * 0.06])  # NGR is 1 for each alone
     shares = [result.by_manager[m]["im_usd"] for m in ("M1", "M2")]
