@@ -21,7 +21,9 @@ class AvalancheConfig(BaseModel):
     fund sells. `impact_coefficient` is Y of the square-root law
     move = Y * daily volatility * sqrt(volume / ADV); 0.5 to 1 in the literature (survey:
     arXiv 2411.13965). `participation` is the largest share of ADV the fund may sell.
-    `tail_degrees` are the degrees of freedom of the daily Student mixing; 0 means Gaussian.
+    Credit lines are asked for when cash and liquid securities, net of calls issued, fall below
+    `facility_request_share` of the opening amount; forced sales begin when all resources, lines
+    included, fall below `liquidity_target_share` of theirs. `tail_degrees` are the degrees of freedom of the daily Student mixing; 0 means Gaussian.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -48,6 +50,7 @@ class AvalancheConfig(BaseModel):
     impact_coefficient: Annotated[float, Field(ge=0.0, le=10.0)] = 0.8
     impact_half_life_days: Annotated[float, Field(gt=0.0, le=10_000.0)] = 2.0
     liquidity_target_share: Share = 0.10
+    facility_request_share: Share = 0.75
     least_position_share: Share = 0.05
     intraday_trigger_share: Share = 0.10
     receipt_delay_hours: Annotated[int, Field(ge=0, le=32)] = 8

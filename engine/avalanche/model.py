@@ -309,6 +309,9 @@ def _liquidity_part(book: Book, market: MarketState, config: AvalancheConfig) ->
     nav_usd = book.nav_usd
     pool[layout.POOL_NAV] = max(np.rint(nav_usd * CENTS_PER_UNIT), 1.0)
     pool[layout.POOL_TARGET] = np.rint(config.liquidity_target_share * resources)
+    pool[layout.POOL_REQUEST] = np.rint(
+        config.facility_request_share * (cash + hqla * (1 - haircut))
+    )
     pool[layout.POOL_DECAY] = 0.5 ** (1.0 / (config.impact_half_life_days * HOURS_PER_DAY))
     pool[layout.POOL_CROWD] = config.crowding
     pool[layout.POOL_SELL] = float(config.forced_sales)

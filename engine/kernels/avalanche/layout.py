@@ -137,8 +137,9 @@ class Model(NamedTuple):
     POOL_SELL,
     POOL_DEGREES,
     POOL_KEEP_SHARE,
-) = range(11)
-POOL_SIZE = 11
+    POOL_REQUEST,
+) = range(12)
+POOL_SIZE = 12
 
 
 class State(NamedTuple):

@@ -34,6 +34,7 @@ from engine.kernels.avalanche.layout import (
     POOL_HQLA,
     POOL_HQLA_CAP,
     POOL_NAV,
+    POOL_REQUEST,
     POOL_TARGET,
     REQUESTED,
     RING_HOURS,
@@ -153,6 +154,7 @@ def build_borrow(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
 def build_outlook(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
     """Liquidity left, whether to ask for the lines, and how much sales must raise.
 
+    Lines are asked for, once, when own resources net of calls issued fall below the request level.
     Sales are wanted when resources, lines included, net of calls already issued fall below the
     target; relief from sales of the last day that has not arrived yet counts as on its way. A
     line whose covenant is broken is not a resource.
@@ -161,13 +163,14 @@ def build_outlook(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
     @inline
     def outlook(first, hour, m, s):
         haircut, target = m.pool[POOL_HAIRCUT], m.pool[POOL_TARGET]
+        request = m.pool[POOL_REQUEST]
         now = float(hour)
         for w in range(lanes):
             c = first + w
             cut = min(haircut * max(s.scalars[STRESS, c], 1.0), LARGEST_HAIRCUT)
             own = s.scalars[CASH, c] + s.scalars[HQLA, c] * (1.0 - cut) - s.scalars[UNPAID, c]
             ahead = own - s.scalars[PENDING, c]
-            ask = (ahead < target) and (s.scalars[REQUESTED, c] < 0.0)
+            ask = (ahead < request) and (s.scalars[REQUESTED, c] < 0.0)
             s.scalars[REQUESTED, c] = now if ask else s.scalars[REQUESTED, c]
             limit = 0.0
             kept = s.scalars[NAV, c] / m.pool[POOL_NAV]

@@ -247,7 +247,7 @@ class Twin:
         target = self.m.pool[layout.POOL_TARGET]
         own = self.cash + self.hqla * (1 - self._cut()) - self.unpaid
         ahead = own - self.pay.sum(axis=0)
-        ask = (ahead < target) & (self.requested < 0)
+        ask = (ahead < self.m.pool[layout.POOL_REQUEST]) & (self.requested < 0)
         self.requested = np.where(ask, float(hour), self.requested)
         room = np.maximum(self._lines(True) - self.drawn, 0.0)
         self.liquidity_min = np.minimum(self.liquidity_min, own + room)

@@ -10,11 +10,19 @@ import pandas as pd
 import pytest
 
 from engine.domain.book import Book
+from engine.domain.failures import InputError
 from engine.domain.market import MarketState
 from engine.fund.read import read_pack
 from engine.fund.sample import sample_tables, write_sample_fund
 from engine.fund.sample.book import to_book
-from engine.fund.sample.instruments import listed_expiries, nice, option_expiries, tenor_of
+from engine.fund.sample.instruments import (
+    build_catalogue,
+    listed_expiries,
+    nice,
+    option_expiries,
+    tenor_of,
+)
+from engine.fund.sample.tables import bilateral_products, cleared_products
 from engine.margin.baseline import calculate_margin_requirements
 from engine.margin.config import MarginConfig
 from engine.market.packaged import packaged_factors, packaged_levels
@@ -46,6 +54,27 @@ def book(folder: Path) -> Book:
     reading = read_pack(folder, packaged_factors())
     assert reading.quarantine.empty
     return reading.book
+
+
+def test_products_are_named_once_and_held_where_they_clear(
+    tables: dict[str, pd.DataFrame], market: MarketState
+) -> None:
+    products = (*cleared_products(), *bilateral_products())
+    with pytest.raises(InputError, match="two products are named 'ES'"):
+        build_catalogue((*products, products[0]), market)
+    instruments = tables["instruments"].set_index("instrument_id")["factor_id"]
+    agreements = tables["agreements"].set_index("agreement_id")["venue"]
+    held = tables["positions"].assign(
+        factor=tables["positions"]["instrument_id"].map(instruments),
+        venue=tables["positions"]["agreement_id"].map(agreements),
+    )
+    cleared = {
+        service: {p.factor_id for p in products if service in p.services}
+        for service in held["venue"].unique()
+        if service
+    }
+    for service, factors in cleared.items():
+        assert set(held.loc[held["venue"] == service, "factor"]) <= factors, service
 
 
 def test_counts_meet_the_story(tables: dict[str, pd.DataFrame]) -> None:

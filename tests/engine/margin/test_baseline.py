@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -117,11 +118,31 @@ def test_stress_weight_is_a_convex_blend_on_a_reported_period(builder, market):
     now, blend, stress = result.im_usd
     assert blend == pytest.approx(0.75 * now + 0.25 * stress, rel=1e-12)
     first, last = worst_volatility_period(market.returns[:, [0, 2]], 250)
-    assert result.basis["stress_period"] == [str(market.dates[first]), str(market.dates[last])]
+    dates = [str(market.dates[first]), str(market.dates[last])]
+    assert result.basis["stress_period"] == {"BLEND": dates, "STRESS": dates}
     moves = overlapping_sums(market.returns[first : last + 1], 2)
     pnl = scenario_pnl(book.instruments, market, moves)
     loss = -(10.0 * pnl[0] + 1e6 * pnl[2])
     assert stress == pytest.approx(float(value_at_risk(loss, 0.99)), rel=1e-10)
+
+
+def test_stress_period_is_an_agreements_own_and_not_the_funds(builder, market):
+    # Oil has its crisis long after the index: one period for the fund would miss one of them.
+    returns = market.returns.copy()
+    returns[900:1150, 3] *= 8.0
+    market = replace(market, returns=returns)
+    for name in ("INDEX", "OIL"):
+        builder.agreement(name, stress_weight=0.5)
+    builder.position("FUT", "INDEX", "M1", 10.0)
+    _, alone = _margin(builder, market)
+    builder.position("CL", "OIL", "M1", 10.0)
+    _, both = _margin(builder, market)
+    assert both.im_usd[0] == alone.im_usd[0]
+    assert both.basis["stress_period"]["INDEX"] == alone.basis["stress_period"]["INDEX"]
+    first, last = worst_volatility_period(market.returns[:, [3]], 250)
+    dates = [str(market.dates[row]) for row in (first, last)]
+    assert both.basis["stress_period"]["OIL"] == dates
+    assert abs(first - 900) <= 25
 
 
 def test_margin_nets_across_managers_under_one_agreement(builder, market):
