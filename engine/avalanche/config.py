@@ -23,7 +23,8 @@ class AvalancheConfig(BaseModel):
     arXiv 2411.13965). `participation` is the largest share of ADV the fund may sell.
     Credit lines are asked for when cash and liquid securities, net of calls issued, fall below
     `facility_request_share` of the opening amount; forced sales begin when all resources, lines
-    included, fall below `liquidity_target_share` of theirs. `tail_degrees` are the degrees of freedom of the daily Student mixing; 0 means Gaussian.
+    included, fall below `liquidity_target_share` of theirs. `tail_degrees` are the degrees of
+    freedom of the daily Student mixing; 0 means Gaussian.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

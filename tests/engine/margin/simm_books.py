@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import numpy as np
@@ -128,6 +129,12 @@ def random_rows(seed: int, n_rows: int, portfolio: str = "P") -> list[tuple[Any,
             (portfolio, f"T{i}", product, kind.name, qualifier, bucket, label1, label2, amount)
         )
     return rows
+
+
+def peer_margins(rows: list[tuple[Any, ...]], settings: list[tuple[str, int, str]]) -> list[float]:
+    """Return the peer's margin of one portfolio under each (version, horizon, side)."""
+    ore = importlib.import_module("ORE")
+    return [peer_margin(ore, rows, *setting) for setting in settings]
 
 
 def peer_margin(
