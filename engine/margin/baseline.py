@@ -135,7 +135,9 @@ def _start(exposures: Exposures) -> _Work:
     )
 
 
-def _historical(exposures: Exposures, config: MarginConfig, work: _Work) -> list[str] | None:
+def _historical(
+    exposures: Exposures, config: MarginConfig, work: _Work
+) -> dict[str, list[str]] | None:
     model = HistoricalModel(exposures, config)
     book = exposures.book
     for group in model.classes:
@@ -153,9 +155,11 @@ def _historical(exposures: Exposures, config: MarginConfig, work: _Work) -> list
     work.failures += model.failures
     work.failed |= model.failed
     report_not_finite(book, work.im, work.failed, work.failures)
-    if model.stress_period is None:
-        return None
-    return [str(exposures.market.dates[row]) for row in model.stress_period]
+    dates = exposures.market.dates
+    return {
+        str(book.agreements.agreement_id[a]): [str(dates[row]) for row in period]
+        for a, period in model.stress_period.items()
+    } or None
 
 
 def report_not_finite(
@@ -226,7 +230,7 @@ def _basis(
     book: Book,
     config: MarginConfig,
     standard: StandardMargin,
-    stress_dates: list[str] | None,
+    stress_dates: dict[str, list[str]] | None,
     before: Float64Array,
     work: _Work,
 ) -> dict[str, Any]:

@@ -25,8 +25,9 @@ class MarginConfig(BaseModel):
         Scale residuals by the average of today's volatility and that of their own day instead
         of today's alone.
     stress_days : int
-        Length of the stress period: the `stress_days` days with the highest average volatility
-        in the market's history (EMIR RTS 153/2013 Art. 28(1)(b) leaves the choice to the CCP).
+        Length of an agreement's stress period: the `stress_days` days with the highest average
+        volatility of the factors it holds, where all of them are known (EMIR RTS 153/2013
+        Art. 28(1)(b) leaves the choice to the CCP).
     simm_version : str or None
         None picks the version in force on the date of the book.
     simm_horizon_days : int

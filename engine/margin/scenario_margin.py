@@ -61,7 +61,9 @@ class HistoricalModel:
     failed : bool array of shape (n_agreements,)
         Agreements with too little history.
     failures : list of Failure
-    stress_period : (first row, last row) of `market.returns`, or None if no agreement uses one.
+    stress_period : dict of agreement row to (first row, last row) of `market.returns`
+        Of every agreement with a stress weight, from its own factors: what the fund holds
+        elsewhere must not change an agreement's margin.
     """
 
     def __init__(self, exposures: Exposures, config: MarginConfig) -> None:
@@ -76,8 +78,9 @@ class HistoricalModel:
         self.classes = self._classes(active)
         self._daily: dict[float, Float64Array] = {}
         self._limits: dict[float, tuple[Int64Array, Float64Array]] = {}
-        weighted = active & (agreements.stress_weight > 0.0)
-        self.stress_period = self._stress_period(weighted)
+        self.stress_period = self._stress_periods(active & (agreements.stress_weight > 0.0))
+        if self.failed[active].any():
+            self.classes = self._classes(active & ~self.failed)
 
     def filtered(self, group: ScenarioClass, scale: float = 1.0) -> TailMargin:
         """Margin of a class on filtered moves times `scale` (see `factor_scale`)."""
@@ -89,14 +92,27 @@ class HistoricalModel:
         return self._tail(group, moves * self.factor_scale(group.ewma_lambda, scale))
 
     def stressed(self, group: ScenarioClass) -> TailMargin:
-        """Margin of a class on the unfiltered moves of the stress period."""
-        assert self.stress_period is not None
-        first, last = self.stress_period
+        """Margin of a class on the unfiltered moves of each agreement's stress period.
+
+        Agreements without a stress weight have margin 0 and no scenarios.
+        """
         h = group.mpor_days
-        daily = self.exposures.market.returns[first : last + 1]
         overlapping = self.config.aggregation == "overlapping"
-        moves = overlapping_sums(daily, h) if overlapping else daily * math.sqrt(h)
-        return self._tail(group, moves)
+        n = len(group.agreements)
+        out = TailMargin(np.zeros(n), np.zeros(len(group.pairs)), np.zeros(n, dtype=np.int64))
+        by_period: dict[tuple[int, int], list[int]] = {}
+        for a in group.agreements.tolist():
+            if a in self.stress_period:
+                by_period.setdefault(self.stress_period[a], []).append(a)
+        for (first, last), members in by_period.items():
+            daily = self.exposures.market.returns[first : last + 1]
+            moves = overlapping_sums(daily, h) if overlapping else daily * math.sqrt(h)
+            part = self._class((group.ewma_lambda, h, group.lookback_days), members)
+            tail = self._tail(part, moves)
+            at = np.isin(group.agreements, members)
+            out.agreement[at], out.scenarios[at] = tail.agreement, tail.scenarios
+            out.pair[np.isin(group.pairs, part.pairs)] = tail.pair
+        return out
 
     def factor_scale(self, ewma_lambda: float, scale: float) -> Float64Array:
         """Scale of each factor's moves under a volatility step, shape (n_factors,).
@@ -172,7 +188,7 @@ class HistoricalModel:
         return TailMargin(margin, pair, scenarios)
 
     def _classes(self, active: BoolArray) -> list[ScenarioClass]:
-        agreements, exposures = self.exposures.book.agreements, self.exposures
+        agreements = self.exposures.book.agreements
         rows = np.flatnonzero(active)
         keys: dict[tuple[float, int, int], list[int]] = {}
         for a in rows:
@@ -182,14 +198,13 @@ class HistoricalModel:
                 int(agreements.lookback_days[a]),
             )
             keys.setdefault(key, []).append(int(a))
-        classes = []
-        for (decay, mpor, lookback), members in sorted(keys.items()):
-            pairs = np.flatnonzero(np.isin(exposures.pair_agreement, members))
-            held = np.unique(exposures.quantity_usd[pairs].indices).astype(np.int64)
-            classes.append(
-                ScenarioClass(decay, mpor, lookback, np.array(members, dtype=np.int64), pairs, held)
-            )
-        return classes
+        return [self._class(key, members) for key, members in sorted(keys.items())]
+
+    def _class(self, key: tuple[float, int, int], members: list[int]) -> ScenarioClass:
+        exposures = self.exposures
+        pairs = np.flatnonzero(np.isin(exposures.pair_agreement, members))
+        held = np.unique(exposures.quantity_usd[pairs].indices).astype(np.int64)
+        return ScenarioClass(*key, np.array(members, dtype=np.int64), pairs, held)
 
     def _check_history(self) -> None:
         """Fail agreements with too few scenarios; name factors that shorten a lookback."""
@@ -241,31 +256,25 @@ class HistoricalModel:
                     )
                 )
 
-    def _stress_period(self, weighted: BoolArray) -> tuple[int, int] | None:
-        used = self.exposures.agreement_factor[weighted].any(axis=0)
-        if not used.any():
-            return None
-        try:
-            return worst_volatility_period(
-                self.exposures.market.returns[:, used], self.config.stress_days
-            )
-        except InputError as error:
-            book = self.exposures.book
-            for a in np.flatnonzero(weighted):
-                self.failed[a] = True
-                self.failures.append(
-                    agreement_failure(
-                        book, int(a), FailureReason.MISSING_DATA, f"stress period: {error}"
+    def _stress_periods(self, weighted: BoolArray) -> dict[int, tuple[int, int]]:
+        """Worst period of each weighted agreement's own factors; one without is failed."""
+        exposures = self.exposures
+        periods: dict[int, tuple[int, int]] = {}
+        found: dict[bytes, tuple[int, int]] = {}
+        for a in np.flatnonzero(weighted).tolist():
+            used = exposures.agreement_factor[a]
+            try:
+                if used.tobytes() not in found:
+                    found[used.tobytes()] = worst_volatility_period(
+                        exposures.market.returns[:, used], self.config.stress_days
                     )
-                )
-            self.classes = self._classes(~self.failed & self._class_members())
-            return None
-
-    def _class_members(self) -> BoolArray:
-        members = np.zeros(len(self.failed), dtype=np.bool_)
-        for group in self.classes:
-            members[group.agreements] = True
-        return members
+                periods[a] = found[used.tobytes()]
+            except InputError as error:
+                self.failed[a] = True
+                message = f"stress period: {error}"
+                reason = FailureReason.MISSING_DATA
+                self.failures.append(agreement_failure(exposures.book, a, reason, message))
+        return periods
 
 
 def tail_contributions(

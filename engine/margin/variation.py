@@ -17,13 +17,15 @@ def csa_requirement(
 ) -> Float64Array:
     """Collateral the fund must have posted (positive) or may hold (negative), before MTA.
 
-    required = max(0, E - T) - max(0, -E - T) + IA: the threshold T protects both sides, and the
-    independent amount IA is posted by the fund whatever the exposure. Arrays broadcast.
+    required = max(0, E + IA - T) - max(0, -E - IA - T): the Credit Support Amount of the ISDA CSA
+    (New York law, 1994, paragraph 3). The independent amount IA of the fund is added to what it
+    owes before the threshold T, which protects both sides. Arrays broadcast.
+
+    Exposure 900,000, independent amount 250,000 and threshold 1,000,000 require 150,000.
     """
-    e = np.asarray(exposure, dtype=np.float64)
+    e = np.asarray(exposure, dtype=np.float64) + np.asarray(independent_amount, dtype=np.float64)
     t = np.asarray(threshold, dtype=np.float64)
-    owed = np.maximum(0.0, e - t) - np.maximum(0.0, -e - t)
-    return np.asarray(owed + np.asarray(independent_amount, dtype=np.float64))
+    return np.asarray(np.maximum(0.0, e - t) - np.maximum(0.0, -e - t))
 
 
 def csa_call(

@@ -51,12 +51,17 @@ def build_catalogue(products: tuple[Product, ...], market: MarketState) -> Catal
     Raises
     ------
     InputError
-        If the market lacks a factor a product needs.
+        If the market lacks a factor a product needs, or two products have one name.
     """
     level = dict(zip(market.factors.factor_id, market.level, strict=True))
     rows: list[dict[str, object]] = []
     rows_of: dict[str, list[int]] = {}
     for product in products:
+        if product.product in rows_of:
+            raise InputError(
+                f"sample fund: two products are named {product.product!r}, so that positions of "
+                "one would be drawn from the other; rename one in products.csv or otc_menu.csv"
+            )
         for factor in filter(None, (product.factor_id, product.vol_factor_id)):
             if factor not in level:
                 raise InputError(

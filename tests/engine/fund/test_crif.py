@@ -120,3 +120,29 @@ def test_a_header_alone_is_an_empty_table(tmp_path: Path) -> None:
     assert len(read.value) == 0
     assert not read.failures
     assert read.value.amount_usd.dtype == np.float64
+
+
+def test_a_header_without_a_line_end_and_carriage_returns_alone(tmp_path: Path) -> None:
+    path = tmp_path / "crif.csv"
+    path.write_text(HEADER, encoding="utf-8")
+    assert len(read_crif(path).value) == 0
+    path.write_bytes(f"{HEADER}\r{GOOD}\r{GOOD.replace('T1', 'T2')}".encode())
+    read = read_crif(path)
+    assert not read.failures
+    assert list(read.value.trade_id) == ["T1", "T2"]
+
+
+def test_a_column_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, HEADER + ",amount_usd", GOOD + ",5")
+    with pytest.raises(InputError, match="has the column AmountUSD more than once"):
+        read_crif(path)
+
+
+def test_an_amount_that_would_overflow_is_left_out(tmp_path: Path) -> None:
+    row = "T2,P,RatesFX,Risk_FX,EUR,,,,USD,,-1e308,"
+    read = read_crif(write(tmp_path, HEADER, GOOD, row, row.replace("-1e308", "1e18")))
+    assert list(read.value.amount_usd) == [4e6, 1e18]
+    (failure,) = read.failures
+    assert failure.reason is FailureReason.INVALID
+    assert failure.where == "crif.csv:3"
+    assert "'-1e308' is too large; at most 1e+18" in failure.message
