@@ -18,7 +18,9 @@ from engine.kernels.avalanche import layout
 from engine.kernels.avalanche.layout import HOURS_PER_DAY, Model
 
 ACTIVE_HOURS = range(7, 21)
-BASIS_WITHOUT_NORM = 0
+SETTLEMENT_HOUR = 16
+# Where the concentration curve is read: the kernel's hinges, and one beyond for the last slope.
+CURVE_MULTIPLES = (*layout.HINGES, 20.0)
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,13 @@ def build_model(
     margin: MarginResult,
     exposures: Exposures,
     inputs: MarketInputs,
+    curve: Float64Array,
     config: AvalancheConfig,
 ) -> Model:
     """Build the kernel's model; rows of agreements follow `margin.agreement_id`.
+
+    `curve` is the concentration add-on in USD at CURVE_MULTIPLES times today's volatility, shape
+    (n_agreements of the book, len(CURVE_MULTIPLES)).
 
     Raises
     ------
@@ -80,22 +86,48 @@ def build_model(
         inputs.correlation * inputs.daily_volatility[:, None] * inputs.daily_volatility[None, :]
     )
     pairs, norm, gradient = _sizes(delta, gamma, covariance, bucket_of, len(buckets))
-    im = np.rint((margin.im_usd + _multiplier(margin)) * CENTS_PER_UNIT)
+    im, threshold = _gross_margin(book, market, margin, rows)
     parts: dict[str, object] = {}
     parts.update(_market_part(inputs, market, bucket_of, config))
     parts.update(segments)
     parts.update(pairs)
-    parts.update(_agreement_part(book, market, rows, margin, im, norm, config))
-    parts.update(_sales_part(market, inputs, delta, bucket_of, im, gradient, config))
+    parts.update({"im_start": im, "im_threshold": threshold, "daily_norm": norm})
+    parts.update(_curve_part(curve[rows]))
+    parts.update(_agreement_part(book, market, rows, margin, exposures.value[rows], config))
+    called = np.where(im > threshold, im, 0.0)
+    parts.update(_sales_part(market, inputs, delta, bucket_of, called, gradient, config))
     parts.update(_liquidity_part(book, market, config))
+    parts.update(_flow_part(book, market, config))
     return Model(**parts)
 
 
-def _multiplier(margin: MarginResult) -> Float64Array:
-    """Add-ons that move with IM itself: everything but concentration."""
-    other = [v for name, v in margin.add_ons.items() if name != "concentration"]
-    total: Float64Array = np.sum([np.zeros_like(margin.im_usd), *other], axis=0)
-    return total
+def _gross_margin(
+    book: Book, market: MarketState, margin: MarginResult, rows: Int64Array
+) -> tuple[Float64Array, Float64Array]:
+    """IM before the threshold and the threshold, in cents; the broker's multiplier on both."""
+    before = margin.basis.get("im_before_threshold_usd", {})
+    gross = np.array(
+        [
+            before.get(str(name), im)
+            for name, im in zip(margin.agreement_id, margin.im_usd, strict=True)
+        ]
+    )
+    agreements = book.agreements
+    limit = agreements.im_threshold[rows] * market.usd_per(agreements.currency[rows])
+    has_limit = np.array([str(name) in before for name in margin.agreement_id], dtype=bool)
+    cents = agreements.broker_multiplier[rows] * CENTS_PER_UNIT
+    return np.rint(gross * cents), np.rint(np.where(has_limit, limit, 0.0) * cents)
+
+
+def _curve_part(curve: Float64Array) -> dict[str, object]:
+    """Slopes of the add-on between hinges, as changes at each hinge (beyond the last: on)."""
+    cents = curve * CENTS_PER_UNIT
+    slopes = np.diff(cents, axis=1) / np.diff(CURVE_MULTIPLES)
+    changes = np.diff(slopes, axis=1, prepend=0.0)
+    return {
+        "concentration_start": np.rint(cents[:, 0]),
+        "concentration_slope": np.ascontiguousarray(changes),
+    }
 
 
 def _market_part(
@@ -111,9 +143,10 @@ def _market_part(
     weight = np.tile(hour_weights(config), config.horizon_days)
     keep = 1.0 - config.mean_reversion_per_hour
     noise = config.volatility_of_volatility
-    # Taking out the variance of log volatility keeps E[volatility^2] at the scenario's level.
+    # Taking out the variance of log volatility keeps E[volatility^2] at the scenario's level. An
+    # hour's moves use the volatility before it, so the first has none.
     powers = keep ** (2 * np.arange(hours))
-    log_variance = noise**2 * np.cumsum(powers)
+    log_variance = noise**2 * (np.cumsum(powers) - powers)
     volatility = np.sqrt(weight) * stress * np.exp(-log_variance)
     lower = np.linalg.cholesky(inputs.correlation) * inputs.daily_volatility[:, None]
     ptr, row, coef = pack_rows(list(lower))
@@ -183,7 +216,7 @@ def _sizes(
         matrix = by_bucket @ covariance @ by_bucket.T + 0.5 * bent @ covariance**2 @ bent.T
         total = float(matrix.sum())
         norm[r] = np.sqrt(max(total, 0.0))
-        if norm[r] <= BASIS_WITHOUT_NORM:
+        if norm[r] == 0.0:
             matrix, total = np.zeros((buckets, buckets)), 1.0
             matrix[0, 0] = 1.0
         else:
@@ -207,40 +240,38 @@ def _agreement_part(
     market: MarketState,
     rows: Int64Array,
     margin: MarginResult,
-    im: Float64Array,
-    norm: Float64Array,
+    value_usd: Float64Array,
     config: AvalancheConfig,
 ) -> dict[str, object]:
+    """Terms of each agreement, and where its variation margin stands.
+
+    Cleared and prime positions are settled daily, so their exposure starts at zero. A bilateral
+    exposure is what the trades are worth. Today's call is on its way: the collateral counts as
+    held already, the cash moves after the usual lag.
+    """
     a = book.agreements
     usd_cents = market.usd_per(a.currency[rows]) * CENTS_PER_UNIT
     reactive = np.char.startswith(a.model[rows].astype(str), "fhs")
-    threshold = np.rint(a.vm_threshold[rows] * usd_cents)
-    # What is held tells today's exposure: beyond the threshold it is fully collateralised.
-    held = np.rint(-a.vm_held[rows] * usd_cents)
-    exposure = held + np.sign(held) * threshold
+    bilateral = a.kind[rows] == "bilateral"
+    open_call = np.rint(margin.vm_usd * CENTS_PER_UNIT)
+    held = np.rint(-a.vm_held[rows] * usd_cents) - open_call
     pay_lag = a.pay_lag_hours[rows]
     receive_lag = np.minimum(pay_lag + config.receipt_delay_hours, layout.RING_HOURS - 1)
-    cleared = a.kind[rows] != "bilateral"
+    windows = [_window_bits(a.eod_hour_utc[r], a.intraday_hours_utc[r]) for r in rows]
     return {
-        "daily_norm": norm,
-        "im_start": im,
-        "concentration_start": np.rint(
-            margin.add_ons.get("concentration", np.zeros(len(rows))) * CENTS_PER_UNIT
-        ),
         "ewma_lambda": np.where(reactive, np.nan_to_num(a.ewma_lambda[rows], nan=1.0), 1.0),
         "stress_share": np.where(reactive, a.stress_weight[rows], 0.0),
         "multiple_floor": np.array([config.margin_floor]),
-        "vm_threshold": threshold,
+        "vm_threshold": np.rint(a.vm_threshold[rows] * usd_cents),
         "mta": np.rint(a.mta[rows] * usd_cents),
-        "exposure_start": exposure,
-        "held_start": held,
-        "window_mask": index_array(
-            [_window_bits(a.eod_hour_utc[r], a.intraday_hours_utc[r]) for r in rows]
-        ),
+        "exposure_start": np.where(bilateral, value_usd * CENTS_PER_UNIT, 0.0),
+        "held_start": np.where(bilateral, held, 0.0),
+        "open_call": open_call,
+        "window_mask": index_array(windows),
         "eod_hour": index_array(a.eod_hour_utc[rows]),
         "pay_lag": index_array(pay_lag),
         "receive_lag": index_array(receive_lag),
-        "trigger": np.where(cleared, config.intraday_trigger_share, 0.0),
+        "trigger": np.where(bilateral, 0.0, config.intraday_trigger_share),
     }
 
 
@@ -323,6 +354,20 @@ def _liquidity_part(book: Book, market: MarketState, config: AvalancheConfig) ->
         "facility_covenant": f.nav_covenant.astype(np.float64),
         "pool": pool,
     }
+
+
+def _flow_part(book: Book, market: MarketState, config: AvalancheConfig) -> dict[str, object]:
+    """Agreed settlements by hour: each on its business day, in the settlement hour."""
+    flow = np.zeros(config.horizon_days * HOURS_PER_DAY)
+    settlements = book.settlements
+    if len(settlements.settlement_id):
+        start = np.datetime64(book.as_of, "D")
+        day = np.busday_count(start, settlements.value_date.astype("datetime64[D]"))
+        hour = (day - 1) * HOURS_PER_DAY + SETTLEMENT_HOUR
+        usd = np.rint(settlements.amount_cents * market.usd_per(settlements.currency))
+        inside = (day >= 1) & (hour < len(flow))
+        np.add.at(flow, hour[inside], usd[inside])
+    return {"flow": flow}
 
 
 def simulated_factors(market: MarketState, exposures: Exposures) -> StrArray:

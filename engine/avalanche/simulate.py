@@ -10,7 +10,12 @@ from engine.avalanche.branching import branching_ratio
 from engine.avalanche.config import AvalancheConfig
 from engine.avalanche.detect import Detection, detect
 from engine.avalanche.exposures import aggregate
-from engine.avalanche.model import MarketInputs, build_model, simulated_factors
+from engine.avalanche.model import (
+    CURVE_MULTIPLES,
+    MarketInputs,
+    build_model,
+    simulated_factors,
+)
 from engine.avalanche.statistics import expected_shortfall, quantile, ratio_of_sums, wilson
 from engine.domain.arrays import Float64Array, StrArray
 from engine.domain.book import Book
@@ -19,6 +24,8 @@ from engine.domain.money import CENTS_PER_UNIT
 from engine.domain.results import AvalancheResult, MarginResult
 from engine.kernels.avalanche import layout
 from engine.kernels.avalanche.layout import HOURS_PER_DAY, METRICS, WINDOW_HOURS, Model, Output
+from engine.margin.concentration import concentration_curve
+from engine.margin.config import MarginConfig
 
 FAN_QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 TAIL = 0.99
@@ -58,7 +65,21 @@ def fund_models(
     """
     exposures = aggregate(book, market)
     inputs = market_inputs(market, simulated_factors(market, exposures), configs[0])
-    return [build_model(book, market, margin, exposures, inputs, config) for config in configs]
+    curve = concentration_curve(book, market, _margin_config(margin), CURVE_MULTIPLES)
+    return [
+        build_model(book, market, margin, exposures, inputs, curve, config) for config in configs
+    ]
+
+
+def _margin_config(margin: MarginResult) -> MarginConfig:
+    """Choices of the margin run that the concentration add-on rests on."""
+    terms = margin.basis["concentration"]
+    return MarginConfig(
+        concentration_coefficient=terms["coefficient"],
+        concentration_fraction=terms["fraction_of_adv"],
+        depth_exponent=terms["depth_exponent"],
+        depth_floor=terms["depth_floor"],
+    )
 
 
 def simulate_margin_avalanche(
@@ -193,6 +214,9 @@ def _summarise(
         cash_error_cents=round(error),
         forced_sales_share=float(np.mean(metric(on, "raised") > 0)),
         impact_cost_mean_usd=float(_usd(metric(on, "impact_cost")).mean()),
+        feedback_loss_mean_usd=float(
+            _usd(metric(off, "nav_end")).mean() - _usd(metric(on, "nav_end")).mean()
+        ),
         crowding=config.crowding,
         participation=config.participation,
         impact_coefficient=config.impact_coefficient,

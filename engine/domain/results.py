@@ -25,9 +25,9 @@ class MarginResult:
     amount per agreement, `vm_usd` is the variation margin the fund must pay today (negative: it
     receives). `by_manager` maps manager id to {"im_usd", "vm_usd"}; IM is attributed so that
     managers sum to the total. `mark` is the evidence of the model's parameters. `basis` holds
-    the choices the figures rest on: SIMM version, horizon and side, the stress period (first and
-    last date), IM before thresholds (`im_before_threshold_usd`, agreements with a threshold),
-    scenarios used by agreement, coefficients of the concentration add-on.
+    the choices the figures rest on: SIMM version, horizon and side, the stress period by agreement
+    (first and last date), IM before thresholds (`im_before_threshold_usd`, agreements with a
+    threshold), scenarios used by agreement, coefficients of the concentration add-on.
     """
 
     as_of: date
@@ -201,6 +201,8 @@ class AvalancheResult:
     branching ratio is that of raising `branching_raise_usd` by forced sales. `amplification`
     compares calls with feedback to calls without, `sales_amplification` the amounts raised by
     forced sales: selling shrinks the book, so calls can fall while sales grow.
+    `impact_cost_mean_usd` is the cost of executing the sales, `feedback_loss_mean_usd` all that
+    their price impact takes from NAV by the end, what is left of the book included.
     """
 
     scenario: str
@@ -223,6 +225,7 @@ class AvalancheResult:
     cash_error_cents: int
     forced_sales_share: float
     impact_cost_mean_usd: float
+    feedback_loss_mean_usd: float
     crowding: float
     participation: float
     impact_coefficient: float
@@ -266,6 +269,7 @@ class AvalancheResult:
             "calls_total_mean_usd": self.calls_total_mean,
             "forced_sales_share": self.forced_sales_share,
             "impact_cost_mean_usd": self.impact_cost_mean_usd,
+            "feedback_loss_mean_usd": self.feedback_loss_mean_usd,
             "cash_error_cents": self.cash_error_cents,
             "assumptions": {
                 "crowding": self.crowding,

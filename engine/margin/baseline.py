@@ -247,6 +247,8 @@ def _basis(
         "concentration": {
             "coefficient": config.concentration_coefficient,
             "fraction_of_adv": config.concentration_fraction,
+            "depth_exponent": config.depth_exponent,
+            "depth_floor": config.depth_floor,
         },
     }
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.domain.arrays import BoolArray, Float64Array
+from engine.domain.book import Book
 from engine.domain.failures import Failure, FailureReason
+from engine.domain.market import MarketState
 from engine.margin.config import MarginConfig
-from engine.margin.exposure import Exposures
+from engine.margin.exposure import Exposures, net_positions
 from engine.margin.historical import ewma_volatility
 from engine.pricing.greeks import factor_greeks
 
@@ -92,6 +94,17 @@ def concentration_add_on(
     volatility = np.where(inputs.exposure_usd > 0.0, inputs.volatility, 0.0)
     terms = volatility * ratio[:, np.newaxis] * inputs.exposure_usd * excess
     return np.asarray(config.concentration_coefficient * terms.sum(axis=1))
+
+
+def concentration_curve(
+    book: Book, market: MarketState, config: MarginConfig, scales: tuple[float, ...]
+) -> Float64Array:
+    """Return the add-on of every agreement at each volatility scale, (n_agreements, n_scales).
+
+    USD; rows follow `book.agreements`.
+    """
+    inputs = concentration_inputs(net_positions(book, market), config)
+    return np.stack([concentration_add_on(inputs, config, scale) for scale in scales], axis=1)
 
 
 def _volatility(

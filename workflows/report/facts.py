@@ -62,6 +62,7 @@ class Avalanche:
     calls_total_mean_usd: float | None
     forced_sales_share: float | None
     impact_cost_mean_usd: float | None
+    feedback_loss_mean_usd: float | None
     cash_error_cents: float | None
     crowding: float | None
     participation: float | None
@@ -212,6 +213,7 @@ def _avalanche(row: Mapping[str, Any]) -> Avalanche | None:
         calls_total_mean_usd=finite(row.get("calls_total_mean_usd")),
         forced_sales_share=finite(row.get("forced_sales_share")),
         impact_cost_mean_usd=finite(row.get("impact_cost_mean_usd")),
+        feedback_loss_mean_usd=finite(row.get("feedback_loss_mean_usd")),
         cash_error_cents=finite(row.get("cash_error_cents")),
         crowding=finite(assumptions.get("crowding")),
         participation=finite(assumptions.get("participation")),

@@ -189,7 +189,8 @@ def cascade_card(avalanche: Avalanche | None) -> Card:
         Line("Probability of an avalanche", percent(chance.value), interval(chance, percent)),
         Line("Branching ratio k", decimal(avalanche.branching_ratio), k_parts),
         Line("Forced sales", percent(avalanche.forced_sales_share), "share of paths"),
-        Line("Price impact of own sales", usd(avalanche.impact_cost_mean_usd), "mean cost"),
+        Line("Loss by price impact", usd(avalanche.feedback_loss_mean_usd), "mean, whole book"),
+        Line("Cost of executing sales", usd(avalanche.impact_cost_mean_usd), "mean"),
     )
     return Card(
         question, figure, caption, lines, _cascade_status(avalanche), assumptions(avalanche)

@@ -10,6 +10,7 @@ import numpy as np
 
 from engine.kernels.avalanche.layout import (
     CALL_COUNT,
+    HINGES,
     HOURS_PER_DAY,
     IM_SUM,
     MULTIPLE_MAX,
@@ -58,6 +59,29 @@ def build_profit(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
     return profit
 
 
+def build_requirement(inline: Callable[..., Any]) -> Callable[..., Any]:
+    """Margin required for a book of relative size at a volatility multiple.
+
+    IM scales with the multiple except for its stress share, less the threshold. The concentration
+    add-on follows the curve of the margin engine (hinges) and grows with size to the power 1.5.
+    """
+    whole = build_whole(inline)
+    hinge0, hinge1, hinge2, hinge3, hinge4 = HINGES
+
+    @inline
+    def requirement(r, size, swing, multiple, m):
+        slope = m.concentration_slope
+        base = max(m.im_start[r] * size * multiple - m.im_threshold[r], 0.0)
+        add_on = m.concentration_start[r] + slope[r, 0] * max(swing - hinge0, 0.0)
+        add_on += slope[r, 1] * max(swing - hinge1, 0.0)
+        add_on += slope[r, 2] * max(swing - hinge2, 0.0)
+        add_on += slope[r, 3] * max(swing - hinge3, 0.0)
+        add_on += slope[r, 4] * max(swing - hinge4, 0.0)
+        return whole(base + add_on * size * math.sqrt(size))
+
+    return requirement
+
+
 def build_window(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
     """One call window of one agreement: margin required now, the call, when it is paid.
 
@@ -65,11 +89,11 @@ def build_window(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
     raise the requirement. Payments fall due after `pay_lag`, receipts after `receive_lag`.
     """
     whole = build_whole(inline)
+    requirement = build_requirement(inline)
 
     @inline
     def window(first, r, eod, pay_slot, receive_slot, m, s):
         decay, share, floor = m.ewma_lambda[r], m.stress_share[r], m.multiple_floor[0]
-        im_start, add_on = m.im_start[r], m.concentration_start[r]
         threshold, mta, trigger = m.vm_threshold[r], m.mta[r], m.trigger[r]
         inverse = 1.0 / m.daily_norm[r] if m.daily_norm[r] > 0.0 else 0.0
         fade = 1.0 - decay
@@ -81,9 +105,9 @@ def build_window(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
             used = updated if eod else max(updated, s.ewma[r, c])
             s.ewma[r, c] = updated if eod else s.ewma[r, c]
             s.exposure_eod[r, c] = exposure if eod else s.exposure_eod[r, c]
-            multiple = share + (1.0 - share) * max(math.sqrt(used), floor)
-            convex = size * math.sqrt(size) * multiple * math.sqrt(multiple)
-            required = whole(im_start * size * multiple + add_on * convex)
+            swing = max(math.sqrt(used), floor)
+            multiple = share + (1.0 - share) * swing
+            required = requirement(r, size, swing, multiple, m)
             posted = s.im[r, c]
             target = exposure - min(max(exposure, -threshold), threshold)
             change = whole(target - s.held[r, c])

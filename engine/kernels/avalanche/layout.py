@@ -16,6 +16,8 @@ HOURS_PER_DAY = 24
 WINDOW_HOURS = 8
 RING_HOURS = 64
 ENTRY_BLOCK = 4
+# Volatility multiples at which the concentration add-on is known; linear between and beyond.
+HINGES = (1.0, 2.0, 4.0, 7.0, 10.0)
 
 METRICS = (
     "calls_total",
@@ -98,8 +100,10 @@ class Model(NamedTuple):
     pair_b: Any
     pair_coef: Any
     daily_norm: Any  # (R,) daily standard deviation of P&L at the start, cents
-    im_start: Any  # (R,)
+    im_start: Any  # (R,) before the threshold
+    im_threshold: Any  # (R,)
     concentration_start: Any  # (R,)
+    concentration_slope: Any  # (R, len(HINGES)) change of slope at each hinge, cents
     ewma_lambda: Any  # (R,) daily
     stress_share: Any  # (R,) share of IM that does not react to volatility
     multiple_floor: Any  # (1,)
@@ -107,6 +111,7 @@ class Model(NamedTuple):
     mta: Any  # (R,)
     exposure_start: Any  # (R,)
     held_start: Any  # (R,)
+    open_call: Any  # (R,) variation margin called today and not yet paid
     window_mask: Any  # (R,) bit h set: a call window at hour h
     eod_hour: Any  # (R,)
     pay_lag: Any  # (R,)
@@ -121,6 +126,7 @@ class Model(NamedTuple):
     facility_limit: Any  # (F,)
     facility_notice: Any  # (F,)
     facility_covenant: Any  # (F,)
+    flow: Any  # (T,) settlements already agreed, cents; received where positive
     pool: Any  # see POOL_*
 
 

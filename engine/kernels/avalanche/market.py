@@ -75,7 +75,11 @@ def build_mix(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
 
 
 def build_volatility(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
-    """Log volatility of each group reverts to zero and is driven by the lead factor and itself."""
+    """Volatility of the hour, and the log volatility that follows from it for the next.
+
+    Log volatility reverts to zero and is driven by the lead factor and by itself. An hour's moves
+    use the volatility known before it: with its own shock inside, moves would have a drift.
+    """
     exp = build_exp(inline)
     top = LOG_VOLATILITY_LIMIT
 
@@ -91,12 +95,12 @@ def build_volatility(inline: Callable[..., Any], lanes: int) -> Callable[..., An
             keep, load, own = m.keep[g], m.lead_load[g], m.own_load[g]
             for w in range(lanes):
                 c = first + w
-                h = keep * s.log_volatility[g, c] + load * s.z[lead, c] + own * s.z[own_row + g, c]
-                h = min(max(h, -top), top)
-                s.log_volatility[g, c] = h
+                h = s.log_volatility[g, c]
                 multiple = exp(h)
                 s.multiple[g, c] = multiple
                 s.scalars[STRESS, c] += multiple * part
+                h = keep * h + load * s.z[lead, c] + own * s.z[own_row + g, c]
+                s.log_volatility[g, c] = min(max(h, -top), top)
 
     return volatility
 

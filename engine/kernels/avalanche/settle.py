@@ -49,11 +49,12 @@ LARGEST_HAIRCUT = 0.5
 
 
 def build_due(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
-    """Receipts come in, payments fall due; what cash cannot cover is left in UNPAID."""
+    """Receipts and agreed settlements come in or fall due; what cash cannot cover is UNPAID."""
 
     @inline
-    def due(first, hour, s):
+    def due(first, hour, m, s):
         slot = hour % RING_HOURS
+        incoming, outgoing = max(m.flow[hour], 0.0), max(-m.flow[hour], 0.0)
         expired = hour % HOURS_PER_DAY
         for w in range(lanes):
             c = first + w
@@ -62,11 +63,12 @@ def build_due(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
             s.scalars[IM_MAX, c] = max(s.scalars[IM_MAX, c], s.scalars[IM_SUM, c])
             s.scalars[IN_FLIGHT, c] -= s.relief_ring[expired, c]
             s.relief_ring[expired, c] = 0.0
-            received = s.receive[slot, c]
+            received = s.receive[slot, c] + incoming
             s.receive[slot, c] = 0.0
-            payable = s.pay[slot, c]
+            called = s.pay[slot, c]
             s.pay[slot, c] = 0.0
-            s.scalars[PENDING, c] -= payable
+            s.scalars[PENDING, c] -= called
+            payable = called + outgoing
             s.scalars[NET_PAID, c] += payable - received
             cash = s.scalars[CASH, c] + received
             owed = s.scalars[UNPAID, c] + payable
@@ -79,30 +81,30 @@ def build_due(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
     return due
 
 
-def build_sell_liquid(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
-    """Sell liquid securities at a haircut that widens with stress, up to the hourly limit."""
+def build_pledge(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
+    """Raise cash on liquid securities: pledged at a haircut that widens with stress, up to the
+    hourly limit. What is pledged stays the fund's, so NAV does not move."""
     whole = build_whole(inline)
 
     @inline
-    def sell_liquid(first, m, s):
+    def pledge(first, m, s):
         haircut, limit = m.pool[POOL_HAIRCUT], m.pool[POOL_HQLA_CAP]
         for w in range(lanes):
             c = first + w
             cut = min(haircut * max(s.scalars[STRESS, c], 1.0), LARGEST_HAIRCUT)
             short = s.scalars[UNPAID, c]
             # One cent more than needed covers the rounding of the proceeds.
-            sold = min(min(whole(short / (1.0 - cut)) + 1.0, s.scalars[HQLA, c]), limit)
-            sold = sold if short > 0.0 else 0.0
-            proceeds = whole(sold * (1.0 - cut))
+            given = min(min(whole(short / (1.0 - cut)) + 1.0, s.scalars[HQLA, c]), limit)
+            given = given if short > 0.0 else 0.0
+            proceeds = whole(given * (1.0 - cut))
             paid = min(proceeds, short)
-            s.scalars[HQLA, c] -= sold
+            s.scalars[HQLA, c] -= given
             s.scalars[UNPAID, c] = short - paid
             s.scalars[CASH, c] += proceeds - paid
             s.scalars[INFLOW, c] += proceeds
             s.scalars[OUTFLOW, c] += paid
-            s.scalars[NAV, c] -= sold - proceeds
 
-    return sell_liquid
+    return pledge
 
 
 def build_open_lines(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:

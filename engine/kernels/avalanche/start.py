@@ -15,6 +15,7 @@ from engine.kernels.avalanche.layout import (
     LIQUIDITY_MIN,
     MULTIPLE_MAX,
     NAV,
+    PENDING,
     POOL_CASH,
     POOL_HAIRCUT,
     POOL_HQLA,
@@ -44,7 +45,7 @@ def build_start_agreements(inline: Callable[..., Any], lanes: int) -> Callable[.
     @inline
     def start_agreements(first, m, s):
         for r in range(m.im_start.shape[0]):
-            im = m.im_start[r] + m.concentration_start[r]
+            im = max(m.im_start[r] - m.im_threshold[r], 0.0) + m.concentration_start[r]
             exposure = m.exposure_start[r]
             held = m.held_start[r]
             for w in range(lanes):
@@ -60,12 +61,31 @@ def build_start_agreements(inline: Callable[..., Any], lanes: int) -> Callable[.
     return start_agreements
 
 
+def build_start_calls(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
+    """Calls of today that are still open fall due, or come in, after the usual lags."""
+
+    @inline
+    def start_calls(first, m, s):
+        for r in range(m.im_start.shape[0]):
+            payable = max(m.open_call[r], 0.0)
+            due = m.pay_lag[r]
+            coming = m.receive_lag[r]
+            for w in range(lanes):
+                c = first + w
+                s.pay[due, c] += payable
+                s.receive[coming, c] += max(-m.open_call[r], 0.0)
+                s.scalars[PENDING, c] += payable
+
+    return start_calls
+
+
 def build_start(
     inline: Callable[..., Any], lanes: int, splice: Callable[..., Any]
 ) -> Callable[..., Any]:
     """Fill the whole state of a tile."""
     fill = build_fill(inline, lanes)
     start_agreements = build_start_agreements(inline, lanes)
+    start_calls = build_start_calls(inline, lanes)
     resize = build_resize(inline, lanes)
 
     @splice
@@ -82,6 +102,7 @@ def build_start(
         fill(first, s.relief_ring, HOURS_PER_DAY, 0.0)
         fill(first, s.scalars, SCALARS, 0.0)
         start_agreements(first, m, s)
+        start_calls(first, m, s)
         # Computed as after a sale: a path must not see whether its tile has sold before.
         resize(first, m, s)
         facilities = 0.0

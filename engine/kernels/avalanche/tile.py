@@ -44,7 +44,7 @@ from engine.kernels.avalanche.settle import (
     build_borrow,
     build_due,
     build_outlook,
-    build_sell_liquid,
+    build_pledge,
 )
 from engine.kernels.avalanche.start import build_start
 
@@ -78,14 +78,14 @@ def build_settle_hour(
 ) -> Callable[..., Any]:
     """Pay what is due, then look ahead."""
     due = build_due(inline, lanes)
-    sell_liquid = build_sell_liquid(inline, lanes)
+    pledge = build_pledge(inline, lanes)
     borrow = build_borrow(inline, lanes)
     outlook = build_outlook(inline, lanes)
 
     @splice
     def settle_hour(first, hour, m, s):
-        due(first, hour, s)
-        sell_liquid(first, m, s)
+        due(first, hour, m, s)
+        pledge(first, m, s)
         borrow(first, hour, m, s)
         outlook(first, hour, m, s)
 

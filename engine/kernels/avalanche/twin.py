@@ -69,10 +69,12 @@ class Twin:
         self.exposure = rows(m.exposure_start)
         self.exposure_eod = rows(m.exposure_start)
         self.held = rows(m.held_start)
-        self.im = rows(m.im_start + m.concentration_start)
+        self.im = rows(np.maximum(m.im_start - m.im_threshold, 0.0) + m.concentration_start)
         self.size = self._sizes()
         self.pay = np.zeros((layout.RING_HOURS, paths))
         self.receive = np.zeros((layout.RING_HOURS, paths))
+        np.add.at(self.pay, m.pay_lag.astype(int), np.maximum(m.open_call, 0.0)[:, None])
+        np.add.at(self.receive, m.receive_lag.astype(int), np.maximum(-m.open_call, 0.0)[:, None])
         self.relief_ring = np.zeros((layout.HOURS_PER_DAY, paths))
         pool = m.pool
         self.cash = np.full(paths, pool[layout.POOL_CASH])
@@ -113,6 +115,8 @@ class Twin:
         degrees = int(m.pool[layout.POOL_DEGREES])
         if hour % layout.HOURS_PER_DAY == 0:
             self.mixing = self._mix(hour // layout.HOURS_PER_DAY, degrees)
+        multiple = np.exp(self.log_volatility)
+        self.stress = multiple.mean(axis=0) * m.stress[hour]
         own = z[self.factors : self.factors + len(m.keep)]
         h = (
             m.keep[:, None] * self.log_volatility
@@ -120,8 +124,6 @@ class Twin:
             + m.own_load[:, None] * own
         )
         self.log_volatility = np.clip(h, -LOG_VOLATILITY_LIMIT, LOG_VOLATILITY_LIMIT)
-        multiple = np.exp(self.log_volatility)
-        self.stress = multiple.mean(axis=0) * m.stress[hour]
         scale = (m.volatility[hour][:, None] * multiple)[m.group] * self.mixing
         x = scale * (self.cholesky @ z) + m.shock[hour][:, None] + self.impact
         self.impact = np.zeros_like(self.impact)
@@ -165,12 +167,14 @@ class Twin:
         self.ewma[r] = np.where(eod, updated, self.ewma[r])
         self.exposure_eod[r] = np.where(eod, self.exposure[r], self.exposure_eod[r])
         share = m.stress_share[r][:, None]
-        multiple = share + (1 - share) * np.maximum(np.sqrt(used), m.multiple_floor[0])
+        swing = np.maximum(np.sqrt(used), m.multiple_floor[0])
+        multiple = share + (1 - share) * swing
         size = self.size[r]
-        required = np.rint(
-            m.im_start[r][:, None] * size * multiple
-            + m.concentration_start[r][:, None] * (size * multiple) ** 1.5
-        )
+        im = m.im_start[r][:, None] * size * multiple - m.im_threshold[r][:, None]
+        beyond = np.maximum(swing[:, None, :] - np.array(layout.HINGES)[:, None], 0.0)
+        curve = np.einsum("rh,rhp->rp", m.concentration_slope[r], beyond)
+        add_on = (m.concentration_start[r][:, None] + curve) * size**1.5
+        required = np.rint(np.maximum(im, 0.0) + add_on)
         threshold = m.vm_threshold[r][:, None]
         target = self.exposure[r] - np.clip(self.exposure[r], -threshold, threshold)
         vm = np.rint(target - self.held[r])
@@ -200,7 +204,8 @@ class Twin:
         self.im_max = np.maximum(self.im_max, self.im.sum(axis=0))
         self.in_flight = self.in_flight - self.relief_ring[old]
         self.relief_ring[old] = 0.0
-        received, payable = self.receive[slot].copy(), self.pay[slot].copy()
+        received = self.receive[slot] + max(self.m.flow[hour], 0.0)
+        payable = self.pay[slot] + max(-self.m.flow[hour], 0.0)
         self.receive[slot] = 0.0
         self.pay[slot] = 0.0
         self.net_paid += payable - received
@@ -216,7 +221,6 @@ class Twin:
         self.hqla = self.hqla - sold
         self.cash = self.cash + proceeds - covered
         self.unpaid = short - covered
-        self.nav = self.nav - (sold - proceeds)
         self.inflow += received + proceeds
         self.outflow += paid + covered
 

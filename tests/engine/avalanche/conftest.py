@@ -12,7 +12,7 @@ import pytest
 
 from engine.avalanche.config import AvalancheConfig
 from engine.avalanche.exposures import Exposures
-from engine.avalanche.model import MarketInputs, build_model
+from engine.avalanche.model import CURVE_MULTIPLES, MarketInputs, build_model
 from engine.domain.agreements import Agreements
 from engine.domain.book import (
     Book,
@@ -39,6 +39,7 @@ class Network:
     margin: MarginResult
     exposures: Exposures
     inputs: MarketInputs
+    curve: np.ndarray
 
     def model(self, **settings: Any) -> Model:
         """Build the kernel model under the given assumptions."""
@@ -48,6 +49,7 @@ class Network:
             self.margin,
             self.exposures,
             self.inputs,
+            self.curve,
             AvalancheConfig(**settings),
         )
 
@@ -115,7 +117,20 @@ def _factors(count: int, adv_usd: float) -> FactorTable:
     )
 
 
-def _book(agreements: Agreements, cash_usd: float, facility_usd: float) -> Book:
+def _settlements(plain: bool, cash_usd: float) -> Settlements:
+    if plain:
+        none = _text([])
+        return Settlements(none, np.zeros(0, "datetime64[D]"), none, none, np.zeros(0, np.int64))
+    return Settlements(
+        _text(["IN", "OUT"]),
+        np.array(["2022-12-30", "2023-01-03"], dtype="datetime64[D]"),
+        _text(["MAIN", "MAIN"]),
+        _text(["USD", "USD"]),
+        np.array([round(5 * cash_usd), round(-8 * cash_usd)]),
+    )
+
+
+def _book(agreements: Agreements, cash_usd: float, facility_usd: float, plain: bool) -> Book:
     none = _text([])
     zero = np.zeros(0)
     whole = np.zeros(0, dtype=np.int64)
@@ -153,7 +168,7 @@ def _book(agreements: Agreements, cash_usd: float, facility_usd: float) -> Book:
             np.array([150.0]),
             np.array([40.0]),
         ),
-        settlements=Settlements(none, day, none, none, whole),
+        settlements=_settlements(plain, cash_usd),
         managers=Managers(none, none, zero),
         strategies=Strategies(none, none, none),
     )
@@ -202,7 +217,7 @@ def make_network() -> Callable[..., Network]:
             model=terms.model,
             mark=terms.evidence,
             im_usd=np.round(margin_usd, 2),
-            vm_usd=np.zeros(agreements),
+            vm_usd=np.zeros(agreements) if plain else np.round(rng.normal(0, 5e5, agreements), 2),
             add_ons={
                 "concentration": np.round(0.0 if plain else 0.1 * margin_usd, 2)
                 * np.ones(agreements)
@@ -217,11 +232,12 @@ def make_network() -> Callable[..., Network]:
             fx_usd={"USD": 1.0},
         )
         return Network(
-            _book(terms, cash_usd, facility_usd),
+            _book(terms, cash_usd, facility_usd, plain),
             market,
             margin,
-            Exposures(delta, gamma),
+            Exposures(delta, gamma, np.zeros(agreements) if plain else -terms.vm_held),
             MarketInputs(np.arange(factors), sigma, correlation),
+            np.outer(margin.add_ons["concentration"], np.power(CURVE_MULTIPLES, 1.5)),
         )
 
     return make

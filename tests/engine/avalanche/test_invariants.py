@@ -142,4 +142,63 @@ def test_margin_of_fixed_weight_agreements_moves_only_with_positions(
     twin = Twin(model, 32, SEED)
     twin.run()
     start = (model.im_start + model.concentration_start)[fixed]
+    assert np.all(model.im_threshold == 0)
     np.testing.assert_allclose(twin.im[fixed], np.repeat(start[:, None], 32, axis=1), atol=1)
+
+
+def test_moves_have_no_drift_and_the_scenario_variance(make_network: Callable[..., Any]) -> None:
+    """Leverage makes volatility rise when prices fall; it must not make prices fall on average."""
+    network = make_network(agreements=3, factors=3, plain=True)
+    settings = {"volatility_multiplier": 1.0, "forced_sales": False, "tail_degrees": 0}
+    model = network.model(**settings, volatility_of_volatility=0.15, horizon_days=5)
+    twin = Twin(model, 20_000, SEED)
+    twin.run()
+    total = twin.cumulative / network.inputs.daily_volatility[:, None]
+    error = total.std(axis=1) / np.sqrt(total.shape[1])
+    assert np.all(np.abs(total.mean(axis=1)) < 4 * error)
+    np.testing.assert_allclose(total.var(axis=1), 5.0, rtol=0.08)
+
+
+def test_open_calls_and_settlements_reach_cash(make_network: Callable[..., Any]) -> None:
+    """With a market that does not move, cash changes by exactly what is already known."""
+    network = make_network()
+    model = network.model(forced_sales=False)
+    still = model._replace(
+        volatility=np.zeros_like(model.volatility),
+        vm_threshold=np.full_like(model.vm_threshold, 1e15),
+        held_start=np.zeros_like(model.held_start),
+    )
+    twin = Twin(still, 1, SEED)
+    twin.run()
+    known = model.flow.sum() - model.open_call.sum()
+    assert model.flow.sum() != 0 and model.open_call.sum() != 0
+    hqla_used = model.pool[layout.POOL_HQLA] - twin.hqla[0]
+    assert hqla_used == 0 and twin.unpaid[0] == 0
+    released = (still.im_start + still.concentration_start).sum() - twin.im.sum()
+    # The volatility filter decays when nothing moves: margin comes back, calls never go out.
+    assert released >= 0
+    in_transit = twin.receive.sum() - twin.pay.sum()
+    moved = twin.cash[0] - model.pool[layout.POOL_CASH]
+    assert moved + in_transit == known + released
+
+
+def test_threshold_reduces_release_of_margin(make_network: Callable[..., Any]) -> None:
+    """Above a threshold, 10 % less book releases 10 % of the margin before the threshold."""
+    network = make_network()
+    model = network.model(forced_sales=False)
+    r = 1
+    limited = model._replace(im_threshold=np.where(np.arange(9) == r, model.im_start * 0.5, 0.0))
+    assert limited.ewma_lambda[r] == 1.0
+
+    class Smaller(Twin):
+        def _start(self, paths: int) -> None:
+            super()._start(paths)
+            self.left *= 0.9
+            self.size = self._sizes()
+
+    twin = Smaller(limited, 1, SEED)
+    twin.run()
+    size = twin.size[r, 0]
+    add_on = limited.concentration_start[r] * size**1.5
+    expected = limited.im_start[r] * (size - 0.5) + add_on
+    assert twin.im[r, 0] == pytest.approx(expected, abs=1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -76,14 +77,13 @@ def test_order_of_agreements_does_not_matter(make_network: Callable[..., Any]) -
     network = make_network()
     model = network.model()
     order = np.random.default_rng(3).permutation(len(network.margin.im_usd))
-    from dataclasses import replace
-
     swapped = replace(
         network,
         margin=replace(
             network.margin,
             agreement_id=network.margin.agreement_id[order],
             im_usd=network.margin.im_usd[order],
+            vm_usd=network.margin.vm_usd[order],
             add_ons={k: v[order] for k, v in network.margin.add_ons.items()},
         ),
     ).model()

@@ -91,6 +91,7 @@ def avalanche_result(margin: MarginResult, rng: np.random.Generator) -> Avalanch
         steps=HOURS,
         seed=SEED,
         amplification=Estimate(1.238, 1.201, 1.279),
+        feedback_loss_mean_usd=2.1e8,
         sales_amplification=Estimate(1.41, 1.36, 1.47),
         branching_ratio=0.19,
         branching_loss=0.12,
