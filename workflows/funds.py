@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,23 +19,31 @@ if TYPE_CHECKING:
     from engine.avalanche.config import AvalancheConfig
     from engine.domain.arrays import DateArray, Float64Array
     from engine.domain.book import Book
-    from engine.domain.market import MarketState
+    from engine.domain.market import FactorTable, MarketState
     from engine.fund.read import PackReading
+    from engine.market.levels import Levels
 
 Config = TypeVar("Config", bound="BaseModel")
 
 SHOWN_QUARANTINE = 50
+OWN_HISTORY = "the user's own history"
 DATA_SUFFIXES = (".csv", ".gz", ".json", ".parquet", ".toml")
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A fund ready to compute on. `failures` are those of reading and of the market."""
+    """A fund ready to compute on.
+
+    `book.instruments` point into `market.factors`, -1 where the market lacks the factor; the book
+    inside `reading` points into `reading.factors`. `failures` are those of reading and of the
+    market; `unused` names factors without usable levels on which no position depends.
+    """
 
     reading: PackReading
     book: Book
     market: MarketState
     failures: tuple[Failure, ...]
+    unused: tuple[str, ...] = ()
 
 
 def checked(model: type[Config], /, **values: Any) -> Config:
@@ -49,11 +57,13 @@ def checked(model: type[Config], /, **values: Any) -> Config:
 
 
 def _explained(error: Any) -> list[str]:
-    return [
-        f"{'.'.join(str(part) for part in detail['loc']) or 'options'}"
-        f" = {detail['input']!r}: {detail['msg']}"
-        for detail in error.errors()
-    ]
+    lines = []
+    for detail in error.errors():
+        text = detail["msg"].removeprefix("Value error, ")
+        name = ".".join(str(part) for part in detail["loc"])
+        # A rule over several options names them itself; its input would be all of them.
+        lines.append(f"{name} = {detail['input']!r}: {text}" if name else text)
+    return lines
 
 
 def avalanche_config(
@@ -108,13 +118,39 @@ def _data_files(package: str) -> list[tuple[str, Path]]:
     ]
 
 
+def _given_levels(history: Path) -> Levels:
+    from engine.market.levels import read_levels
+
+    if not history.is_file():
+        raise InputError(f"{history}: not found; --history takes a wide CSV or Parquet file")
+    return read_levels(history)
+
+
+def _with_own_history(factors: FactorTable, users: Levels) -> FactorTable:
+    """Mark factors whose levels the user brings: the packaged labels do not describe those.
+
+    A row of the pack's own factor table keeps the label and source its owner gave.
+    """
+    from engine.market.packaged import packaged_factors
+
+    packaged = packaged_factors()
+    labels = dict(
+        zip(packaged.factor_id, zip(packaged.synthetic, packaged.source, strict=True), strict=True)
+    )
+    synthetic, source = factors.synthetic.copy(), factors.source.copy()
+    own = {str(name) for name in users.factor_ids}
+    for i, name in enumerate(factors.factor_id):
+        if str(name) in own and labels.get(name) == (synthetic[i], source[i]):
+            synthetic[i], source[i] = False, OWN_HISTORY
+    return replace(factors, synthetic=synthetic, source=source)
+
+
 def series_levels(history: Path | None, series: str) -> tuple[DateArray, Float64Array]:
     """Return dates and levels of one column of a history file, or of the packaged history."""
     from engine.fund.suggest import did_you_mean
-    from engine.market.levels import read_levels
     from engine.market.packaged import packaged_levels
 
-    levels = packaged_levels() if history is None else read_levels(history)
+    levels = packaged_levels() if history is None else _given_levels(history)
     known = list(levels.index())
     if series not in known:
         near = did_you_mean(series, known)
@@ -159,11 +195,86 @@ def open_fund(pack: Path, history: Path | None = None) -> Opened:
         rates = build_market(packaged_factors(), levels, as_of, max_stale_days=stale)
         fx_usd = rates.value.fx_usd
     reading = read_pack(pack, packaged_factors(), fx_usd)
-    path = history if history is not None else reading.history_path
-    users = None if path is None else read_levels(path)
-    market = build_market(reading.factors, levels, as_of, users, max_stale_days=stale)
-    failures = (*_quarantine_failures(reading), *market.failures)
-    return Opened(reading, reading.book, market.value, failures)
+    path = reading.history_path
+    if history is not None:
+        users: Levels | None = _given_levels(history)
+    else:
+        users = None if path is None else read_levels(path)
+    factors = reading.factors if users is None else _with_own_history(reading.factors, users)
+    market = build_market(factors, levels, as_of, users, max_stale_days=stale)
+    failed, unused = _split_failures(market.failures, _held_factors(reading), factors)
+    _check_rates(reading.book, market.value, market.failures)
+    book = _on_market(reading.book, factors, market.value)
+    failures = (*_quarantine_failures(reading), *failed)
+    return Opened(reading, book, market.value, failures, unused)
+
+
+def _check_rates(book: Book, market: MarketState, failures: tuple[Failure, ...]) -> None:
+    """Stop where money the fund has or owes has no USD rate on the day.
+
+    Reading has checked that a factor links each currency to USD; its level may still be missing.
+    """
+    used = {
+        str(currency): name
+        for name in ("settlements", "facilities", "collateral", "cash", "agreements")
+        for currency in getattr(book, name).currency
+    }
+    lost = {currency: name for currency, name in used.items() if currency not in market.fx_usd}
+    if lost:
+        lines = [
+            f"{currency}, a currency of {name}, has no rate to USD on {book.as_of}"
+            for currency, name in sorted(lost.items())
+        ]
+        lines += [failure.message for failure in failures if set(lost) & _pair(failure.item)]
+        raise InputError("\n".join(lines))
+
+
+def _pair(factor_id: str) -> set[str]:
+    """Return the two currencies of a factor named as a pair, such as USDJPY."""
+    return {factor_id[:3], factor_id[3:]} if len(factor_id) == 6 else set()
+
+
+def _held_factors(reading: PackReading) -> set[str]:
+    """Return the ids of the factors on which a position depends, and the positions' currencies."""
+    book, factors = reading.book, reading.factors
+    held = book.positions.instrument
+    columns = (book.instruments.factor[held], book.instruments.vol_factor[held])
+    used = [column[column >= 0] for column in columns]
+    names = [factors.factor_id[column] for column in used]
+    names += [factors.currency[column] for column in used]
+    return {str(name) for group in (*names, book.instruments.currency[held]) for name in group}
+
+
+def _split_failures(
+    failures: tuple[Failure, ...], wanted: set[str], factors: FactorTable
+) -> tuple[tuple[Failure, ...], tuple[str, ...]]:
+    """Return the failures that touch the fund, and the other factors left out.
+
+    A factor that nobody holds may well end before the fund's date; that is no failure of the run,
+    but `data_quality` names it. A column of the history that is no factor at all stays a failure.
+    """
+    names = {str(name) for name in factors.factor_id}
+    idle = (names | {str(code) for code in factors.currency}) - wanted
+    unused = tuple(f.item for f in failures if f.item in idle & names)
+    return tuple(failure for failure in failures if failure.item not in idle), unused
+
+
+def _on_market(book: Book, factors: FactorTable, market: MarketState) -> Book:
+    """Return the book with factors as columns of `market`, -1 where the market lacks one.
+
+    The reading numbers factors by rows of the factor table; the market leaves out those without
+    usable levels, so that its columns are others.
+    """
+    import numpy as np
+
+    index = market.index()
+    column = np.array([index.get(str(name), -1) for name in factors.factor_id], dtype=np.int64)
+    old = book.instruments
+    new = {
+        name: np.where(row >= 0, column[row], -1)
+        for name, row in (("factor", old.factor), ("vol_factor", old.vol_factor))
+    }
+    return replace(book, instruments=replace(old, **new))
 
 
 def _quarantine_failures(reading: PackReading) -> tuple[Failure, ...]:
@@ -192,6 +303,7 @@ def data_quality(opened: Opened) -> dict[str, Any]:
         **_reading_quality(opened.reading.counts, opened.reading.quarantine),
         "synthetic_factors": [str(name) for name in factors.factor_id[factors.synthetic]],
         "substituted_factors": list(market.substituted),
+        "unused_factors_without_levels": list(opened.unused),
         "filled_days": {name: days for name, days in market.filled_days.items() if days},
     }
 

@@ -18,6 +18,7 @@ import pyarrow.csv as pacsv
 from engine.domain.arrays import BoolArray, Float64Array, Int64Array, StrArray
 from engine.domain.crif import CrifTable
 from engine.domain.failures import Failure, FailureReason, InputError, Partial
+from engine.fund.schema import MAX_NUMBER
 from engine.margin.simm.encode import encode
 from engine.margin.simm.validate import row_problems, take_rows
 
@@ -30,6 +31,7 @@ _REQUIRED = (
     "Label1",
     "Label2",
 )
+_USED = (*_REQUIRED, "TradeID", "Amount", "AmountCurrency", "AmountUSD", "IMModel")
 # These parameters are plain numbers, so their currency does not matter.
 _PLAIN_NUMBERS = ("param_productclassmultiplier", "param_addonnotionalfactor")
 
@@ -49,13 +51,13 @@ def read_crif(path: Path | str) -> Partial[CrifTable]:
     -------
     Partial[CrifTable]
         The usable rows in file order, and one failure (file:line, field, text) per row that is
-        not: wrong number of cells, an amount that is not a finite number or not in USD, a word
-        the margin model does not know.
+        not: wrong number of cells, an amount that is not a finite number of at most 1e18 or not in
+        USD, a word the margin model does not know.
 
     Raises
     ------
     InputError
-        The file cannot be read, is empty, or lacks a needed column.
+        The file cannot be read, is empty, lacks a needed column, or has one twice.
     """
     source = Path(path)
     table, lines, failures = _read_text(source)
@@ -105,6 +107,9 @@ def _read_text(source: Path) -> tuple[pa.Table, Int64Array, list[Failure]]:
     except OSError as error:
         raise InputError(f"cannot read the CRIF file {source}: {error.strerror}") from error
     data = data.removeprefix(b"\xef\xbb\xbf")
+    if b"\n" not in data:
+        # Lines ended by carriage returns alone, or a header that no line end follows.
+        data = data.replace(b"\r", b"\n").rstrip(b"\n") + b"\n"
     end = data.find(b"\n")
     header = data if end < 0 else data[:end]
     if not header.strip():
@@ -178,9 +183,18 @@ class _Columns:
                 f"the CRIF file {self.source} lacks the column{'s' if len(missing) > 1 else ''} "
                 f"{', '.join(missing)}; its header has {', '.join(self.table.column_names)}"
             )
+        plain = self._plain_names()
+        twice = [name for name in _USED if plain.count(name.casefold()) > 1]
+        if twice:
+            raise InputError(
+                f"the CRIF file {self.source} has the column {twice[0]} more than once; keep one"
+            )
+
+    def _plain_names(self) -> list[str]:
+        return [c.replace("_", "").replace(" ", "").casefold() for c in self.table.column_names]
 
     def _find(self, name: str) -> int:
-        plain = [c.replace("_", "").replace(" ", "").casefold() for c in self.table.column_names]
+        plain = self._plain_names()
         return plain.index(name.casefold()) if name.casefold() in plain else -1
 
     def has(self, name: str) -> bool:
@@ -231,7 +245,7 @@ def _amounts(
     """Return which rows have a finite USD amount, the amounts, and failures of the others."""
     n = len(crif)
     amount = columns.numbers("AmountUSD")
-    if amount is not None and np.isfinite(amount).all():
+    if amount is not None and (np.abs(amount) <= MAX_NUMBER).all():
         return np.ones(n, dtype=np.bool_), amount, []
     chosen = columns.text("AmountUSD")
     field = np.full(n, "AmountUSD", dtype=object)
@@ -244,7 +258,7 @@ def _amounts(
     chosen = np.where(use_other, other, chosen)
     field[use_other] = "Amount"
     amount = pd.to_numeric(pd.Series(chosen), errors="coerce").to_numpy(dtype=np.float64)
-    good = np.isfinite(amount)
+    good = np.abs(amount) <= MAX_NUMBER
     failures = []
     empty_line = columns.all_blank()
     for row in np.flatnonzero(~good & ~empty_line):
@@ -256,6 +270,9 @@ def _amounts(
                 f"AmountUSD is needed: it is blank and Amount {other[row]!r} is in "
                 f"{currency[row] or 'no currency'}; give the amount in USD"
             )
+        elif np.isfinite(amount[row]):
+            reason = FailureReason.INVALID
+            message = f"{field[row]}: {chosen[row]!r} is too large; at most {MAX_NUMBER:g}"
         else:
             reason = FailureReason.PARSING
             message = f"{field[row]}: {chosen[row]!r} is not a finite number"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -39,34 +40,87 @@ def simm(
 
     Example: mca simm book.csv --version 2.6 --side post --json
 
+    Portfolios do not net with each other: of several, the result is their sum.
+
     The seed has no effect here: SIMM is a formula.
     """
     horizon_days = _horizon_days(horizon)
     if side not in ("call", "post"):
         raise typer.BadParameter(f"--side {side!r}: expected call or post")
+    from engine.domain.failures import InputError
     from engine.fund.crif import read_crif
     from engine.margin.simm import simm_by_portfolio, simm_margin
 
+    _check_version(version)
     rows = read_crif(crif)
-    result = simm_margin(rows.value, version, horizon_days, side)
+    if rows.failures and not len(rows.value):
+        report_failures(rows.failures)
+        raise InputError(f"{crif}: not a row can be used, so there is no margin to show")
+    each = simm_by_portfolio(rows.value, version, horizon_days, side)
+    # Zero for a file with a header alone; several portfolios are added up.
+    result = (
+        _sum(each) if each else _simm_object(simm_margin(rows.value, version, horizon_days, side))
+    )
     payload: dict[str, Any] = {
-        **_simm_object(result),
+        **result,
+        "portfolios": len(each),
         "rows": len(rows.value),
         "failures": [failure.to_dict() for failure in rows.failures],
     }
     if by_portfolio:
-        each = simm_by_portfolio(rows.value, version, horizon_days, side)
         payload["by_portfolio"] = {name: _simm_object(one) for name, one in each.items()}
-    lines = [
-        f"SIMM {result.version}, {horizon_days}d, {side}: {result.total:,.2f} {result.currency}"
-    ]
-    lines += table(
-        ["product class", result.currency],
-        [(name, f"{amount:,.2f}") for name, amount in result.by_product_class.items()],
-    )
-    emit(payload, lines, as_json)
+    emit(payload, _simm_lines(payload, each, by_portfolio), as_json)
     save(out, "simm", payload)
     _leave(report_failures(rows.failures))
+
+
+def _check_version(version: str) -> None:
+    from engine.domain.failures import UsageError
+    from engine.fund.suggest import did_you_mean
+    from engine.margin.simm import simm_versions
+
+    known = simm_versions()
+    if version not in known:
+        # Backwards, so that of two equally near versions the newer one is suggested.
+        near = did_you_mean(version, list(known)[::-1])
+        hint = f"did you mean {near}? " if near else ""
+        raise UsageError(
+            f"--version {version!r}: not known; {hint}the versions are {', '.join(known)}"
+        )
+
+
+def _sum(each: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the object of one portfolio, or the sum over several: they do not net."""
+    objects = [_simm_object(one) for one in each.values()]
+    result = objects[0]
+    for other in objects[1:]:
+        result["total"] += other["total"]
+        for key in ("by_product_class", "by_risk_class"):
+            for name, amount in other[key].items():
+                result[key][name] = result[key].get(name, 0.0) + amount
+    return result
+
+
+def _simm_lines(payload: dict[str, Any], each: Mapping[str, Any], by_portfolio: bool) -> list[str]:
+    currency = payload["currency"]
+    lines = [
+        f"SIMM {payload['version']}, {payload['horizon_days']}d, {payload['side']}: "
+        f"{payload['total']:,.2f} {currency}"
+    ]
+    if len(each) > 1:
+        lines.append(f"sum of {len(each)} portfolios, which do not net with each other")
+    if not each:
+        lines.append("the file has a header and no rows")
+    for heading, amounts in (
+        ("product class", payload["by_product_class"]),
+        ("risk class", payload["by_risk_class"]),
+        ("portfolio", {name: one.total for name, one in each.items()} if by_portfolio else {}),
+    ):
+        if amounts:
+            lines += table(
+                [heading, currency], [(name, f"{amount:,.2f}") for name, amount in amounts.items()]
+            )
+    return lines
 
 
 def _simm_object(result: Any) -> dict[str, Any]:
@@ -79,7 +133,9 @@ def _simm_object(result: Any) -> dict[str, Any]:
         "by_product_class",
         "by_risk_class",
     )
-    return {name: getattr(result, name) for name in names}
+    found = {name: getattr(result, name) for name in names}
+    # Copies, so that adding up portfolios leaves each result as it is.
+    return {name: dict(one) if isinstance(one, dict) else one for name, one in found.items()}
 
 
 def _leave(code: int) -> None:

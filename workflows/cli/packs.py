@@ -92,11 +92,14 @@ def schema(
     """
     from engine.domain.failures import UsageError
     from engine.fund.schema import table_schemas
+    from engine.fund.suggest import did_you_mean
 
     schemas = table_schemas()
     if table is not None:
         if table not in schemas:
-            raise UsageError(f"table {table!r}: unknown; the tables are {', '.join(schemas)}")
+            near = did_you_mean(table, schemas)
+            hint = f"did you mean {near!r}? " if near else ""
+            raise UsageError(f"table {table!r}: unknown; {hint}the tables are {', '.join(schemas)}")
         schemas = {table: schemas[table]}
     emit(schemas, (), as_json=True)
     save(out, "schema", schemas)
