@@ -159,7 +159,7 @@ def part_objects(answers: Answers) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _summary(opened: Opened, answers: Answers, recipe: Recipe) -> dict[str, Any]:
-    margin = answers.margin.summary()
+    detail = answers.margin.to_dict()
     avalanche, liquidity = part_objects(answers)
     book = opened.book
     provenance = Provenance(recipe.inputs, rulebook_ids(), recipe.seed, recipe.version)
@@ -170,8 +170,8 @@ def _summary(opened: Opened, answers: Answers, recipe: Recipe) -> dict[str, Any]
         "as_of": book.as_of.isoformat(),
         "fund": {"name": book.name, "currency": book.currency, "nav_usd": book.nav_usd},
         "margin": {
-            **{key: margin[key] for key in ("currency", "totals", "agreements", "largest")},
-            "by_manager": answers.margin.by_manager,
+            **{key: value for key, value in detail.items() if key != "failures"},
+            "largest": answers.margin.summary()["largest"],
         },
         "stress": answers.stress.to_dict(),
         "avalanche": avalanche,

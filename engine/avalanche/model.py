@@ -94,6 +94,9 @@ def build_model(
     parts.update({"im_start": im, "im_threshold": threshold, "daily_norm": norm})
     parts.update(_curve_part(curve[rows]))
     parts.update(_agreement_part(book, market, rows, margin, exposures.value[rows], config))
+    posted = np.rint(_cents(book, market, book.agreements.im_held, rows))
+    required = np.maximum(im - threshold, 0.0) + np.rint(curve[rows, 0] * CENTS_PER_UNIT)
+    parts["open_call"] = np.rint(margin.vm_usd * CENTS_PER_UNIT) + required - posted
     called = np.where(im > threshold, im, 0.0)
     parts.update(_sales_part(market, inputs, delta, bucket_of, called, gradient, config))
     parts.update(_liquidity_part(book, market, config))
@@ -113,10 +116,17 @@ def _gross_margin(
         ]
     )
     agreements = book.agreements
-    limit = agreements.im_threshold[rows] * market.usd_per(agreements.currency[rows])
+    limit = _cents(book, market, agreements.im_threshold, rows)
     has_limit = np.array([str(name) in before for name in margin.agreement_id], dtype=bool)
-    cents = agreements.broker_multiplier[rows] * CENTS_PER_UNIT
-    return np.rint(gross * cents), np.rint(np.where(has_limit, limit, 0.0) * cents)
+    multiplier = agreements.broker_multiplier[rows]
+    net_of = np.where(has_limit, limit, 0.0)
+    return np.rint(gross * CENTS_PER_UNIT * multiplier), np.rint(net_of * multiplier)
+
+
+def _cents(book: Book, market: MarketState, amount: Float64Array, rows: Int64Array) -> Float64Array:
+    """Amounts in the agreements' currencies as cents of USD."""
+    usd = market.usd_per(book.agreements.currency[rows])
+    return np.asarray(amount[rows] * usd * CENTS_PER_UNIT)
 
 
 def _curve_part(curve: Float64Array) -> dict[str, object]:
@@ -247,14 +257,14 @@ def _agreement_part(
 
     Cleared and prime positions are settled daily, so their exposure starts at zero. A bilateral
     exposure is what the trades are worth. Today's call is on its way: the collateral counts as
-    held already, the cash moves after the usual lag.
+    held already, the cash moves after the usual lag (`open_call`: variation margin called today,
+    and initial margin required beyond what is posted).
     """
     a = book.agreements
     usd_cents = market.usd_per(a.currency[rows]) * CENTS_PER_UNIT
     reactive = np.char.startswith(a.model[rows].astype(str), "fhs")
     bilateral = a.kind[rows] == "bilateral"
-    open_call = np.rint(margin.vm_usd * CENTS_PER_UNIT)
-    held = np.rint(-a.vm_held[rows] * usd_cents) - open_call
+    held = np.rint(-a.vm_held[rows] * usd_cents) - np.rint(margin.vm_usd * CENTS_PER_UNIT)
     pay_lag = a.pay_lag_hours[rows]
     receive_lag = np.minimum(pay_lag + config.receipt_delay_hours, layout.RING_HOURS - 1)
     windows = [_window_bits(a.eod_hour_utc[r], a.intraday_hours_utc[r]) for r in rows]
@@ -266,7 +276,6 @@ def _agreement_part(
         "mta": np.rint(a.mta[rows] * usd_cents),
         "exposure_start": np.where(bilateral, value_usd * CENTS_PER_UNIT, 0.0),
         "held_start": np.where(bilateral, held, 0.0),
-        "open_call": open_call,
         "window_mask": index_array(windows),
         "eod_hour": index_array(a.eod_hour_utc[rows]),
         "pay_lag": index_array(pay_lag),

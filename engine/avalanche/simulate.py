@@ -19,6 +19,7 @@ from engine.avalanche.model import (
 from engine.avalanche.statistics import expected_shortfall, quantile, ratio_of_sums, wilson
 from engine.domain.arrays import Float64Array, StrArray
 from engine.domain.book import Book
+from engine.domain.failures import Failure, FailureReason
 from engine.domain.market import MarketState
 from engine.domain.money import CENTS_PER_UNIT
 from engine.domain.results import AvalancheResult, MarginResult
@@ -29,8 +30,8 @@ from engine.margin.config import MarginConfig
 
 FAN_QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 TAIL = 0.99
-# A raise for the closed form where no path had to sell: this share of all initial margin.
-REFERENCE_RAISE_SHARE = 0.01
+# The raise of the closed form: one share for all scenarios, so that they can be compared.
+REFERENCE_RAISE_SHARE = 0.1
 
 Progress = Callable[[str, float], None]
 
@@ -168,12 +169,14 @@ def peak_daily_calls(output: Output) -> Float64Array:
     return _usd(days.max(axis=0))
 
 
-def _reference_raise(model: Model, on: Output) -> float:
-    raised = metric(on, "raised")
-    sellers = raised > 0
-    if np.any(sellers):
-        return float(raised[sellers].mean())
-    return REFERENCE_RAISE_SHARE * float(np.sum(model.im_start))
+def _cash_failures(error_cents: float) -> tuple[Failure, ...]:
+    if error_cents == 0.0:
+        return ()
+    message = (
+        f"cash does not close: {error_cents:.0f} cents are lost, because an amount is too large to "
+        "be exact (beyond about 20 trillion USD): check quantities and multipliers"
+    )
+    return (Failure(FailureReason.CALCULATION_FAILED, "cash", "avalanche", message),)
 
 
 def _summarise(
@@ -188,7 +191,7 @@ def _summarise(
     peak = peak_daily_calls(on)
     es99 = expected_shortfall(peak, TAIL, config.seed)
     tail_paths = peak >= np.quantile(peak, TAIL)
-    raised = _reference_raise(model, on)
+    raised = REFERENCE_RAISE_SHARE * float(np.sum(model.im_start))
     branch = branching_ratio(model, raised, config.volatility_multiplier)
     error = max(float(np.max(np.abs(metric(run, "cash_error")))) for run in (on, off, held))
     return AvalancheResult(
@@ -227,6 +230,7 @@ def _summarise(
         mean_calls_by_agreement_usd=_usd(on.calls.mean(axis=1)),
         tail_calls_by_agreement_usd=_usd(on.calls[:, tail_paths].mean(axis=1)),
         agreement_id=margin.agreement_id,
+        failures=_cash_failures(error),
         per_path=_per_path(on, off, held, peak, verdict),
     )
 

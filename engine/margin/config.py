@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+LARGEST_MULTIPLIER = 10_000.0
 MIN_SCENARIOS = 250
 """Fewest scenarios a historical margin is computed from: one year of business days."""
 
@@ -69,10 +70,11 @@ class MarginConfig(BaseModel):
 
     @model_validator(mode="after")
     def _multipliers_positive(self) -> MarginConfig:
-        if not self.volatility_multipliers or min(self.volatility_multipliers) <= 0.0:
+        given = self.volatility_multipliers
+        if not given or not all(0.0 < m <= LARGEST_MULTIPLIER for m in given):
             raise ValueError(
-                f"volatility_multipliers = {self.volatility_multipliers}: give at least one, "
-                "each above 0 (for example 2, 5, 10)"
+                f"volatility_multipliers = {given}: give at least one, each above 0 and at most "
+                f"{LARGEST_MULTIPLIER:g} (for example 2, 5, 10)"
             )
         return self
 

@@ -95,7 +95,7 @@ def standard_margin(
                     version,
                     "SIMM version",
                     f"no shipped version was in force on {book.as_of}; the oldest one is used: "
-                    "set simm_version to choose another",
+                    "read SIMM margin of this date as an approximation",
                 )
             )
         derived, bad = _derived_crif(exposures)

@@ -137,7 +137,7 @@ def read_facts(summary: Mapping[str, Any]) -> Facts:
         fund_name=str(fund.get("name") or "Unnamed fund"),
         nav_usd=finite(fund.get("nav_usd")),
         as_of=str(summary.get("as_of") or "date unknown"),
-        agreements=int(finite(margin.get("agreements")) or 0),
+        agreements=len(margin.get("agreements") or ()),
         im_usd=finite(totals.get("im_usd")),
         vm_usd=finite(totals.get("vm_usd")),
         add_ons_usd=finite(totals.get("add_ons_usd")),

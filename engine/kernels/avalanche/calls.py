@@ -10,6 +10,7 @@ import numpy as np
 
 from engine.kernels.avalanche.layout import (
     CALL_COUNT,
+    ENTRY_BLOCK,
     HINGES,
     HOURS_PER_DAY,
     IM_SUM,
@@ -19,7 +20,6 @@ from engine.kernels.avalanche.layout import (
     RING_HOURS,
     STEP_CALLS,
 )
-from engine.kernels.avalanche.market import build_dot
 
 # Adding and taking away 1.5 * 2**52 rounds a float64 below 2**51 to the nearest integer, half to
 # even, on every target; unlike a call to a library it stays inside vector registers.
@@ -37,20 +37,37 @@ def build_whole(inline: Callable[..., Any]) -> Callable[..., Any]:
     return whole
 
 
+def build_add_segment(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
+    """Add P&L of one (agreement, bucket) to total[0]: what is left times a combination of rows.
+
+    Most segments are a single block, so the factor is applied to each block as it is summed: one
+    pass over the lanes instead of three.
+    """
+
+    @inline
+    def add_segment(first, rows, coefs, start, stop, x, left, b, total):
+        for e in range(start, stop, ENTRY_BLOCK):
+            r0, r1, r2, r3 = rows[e], rows[e + 1], rows[e + 2], rows[e + 3]
+            a0, a1, a2, a3 = coefs[e], coefs[e + 1], coefs[e + 2], coefs[e + 3]
+            for w in range(lanes):
+                c = first + w
+                part = a0 * x[r0, c] + a1 * x[r1, c] + a2 * x[r2, c] + a3 * x[r3, c]
+                total[0, c] += left[b, c] * part
+
+    return add_segment
+
+
 def build_profit(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
     """P&L of one agreement in the hour, added to its exposure and to the fund's P&L."""
-    dot = build_dot(inline, lanes)
+    add_segment = build_add_segment(inline, lanes)
 
     @inline
     def profit(first, r, m, s):
         for w in range(lanes):
             s.total[0, first + w] = 0.0
         for j in range(m.seg_ptr[r], m.seg_ptr[r + 1]):
-            b = m.seg_bucket[j]
-            dot(first, m.ent_row, m.ent_coef, m.ent_ptr[j], m.ent_ptr[j + 1], s.basis, s.segment)
-            for w in range(lanes):
-                c = first + w
-                s.total[0, c] += s.left[b, c] * s.segment[0, c]
+            start, stop, b = m.ent_ptr[j], m.ent_ptr[j + 1], m.seg_bucket[j]
+            add_segment(first, m.ent_row, m.ent_coef, start, stop, s.basis, s.left, b, s.total)
         for w in range(lanes):
             c = first + w
             s.exposure[r, c] += s.total[0, c]

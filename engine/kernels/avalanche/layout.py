@@ -111,7 +111,7 @@ class Model(NamedTuple):
     mta: Any  # (R,)
     exposure_start: Any  # (R,)
     held_start: Any  # (R,)
-    open_call: Any  # (R,) variation margin called today and not yet paid
+    open_call: Any  # (R,) margin called today and not yet paid, or to come back where negative
     window_mask: Any  # (R,) bit h set: a call window at hour h
     eod_hour: Any  # (R,)
     pay_lag: Any  # (R,)

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from engine.kernels.avalanche.calls import build_whole
 from engine.kernels.avalanche.layout import (
     CASH,
@@ -25,6 +27,7 @@ from engine.kernels.avalanche.layout import (
 
 # Depth falls as volatility rises, but not without end: at ten times the volatility it is a tenth.
 LARGEST_DEPTH_LOSS = 10.0
+PAIR_BLOCK = 4
 
 
 def build_wanted(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
@@ -88,30 +91,55 @@ def build_push(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
 
     @inline
     def push(first, m, s):
+        # The scale is the same for every factor; its root is taken once.
+        for w in range(lanes):
+            c = first + w
+            stress = max(s.scalars[STRESS, c], 1.0)
+            s.total[0, c] = stress * math.sqrt(min(stress, deepest))
         for k in range(m.group.shape[0]):
             b, impact = m.bucket[k], m.impact[k]
             for w in range(lanes):
                 c = first + w
-                stress = max(s.scalars[STRESS, c], 1.0)
-                scale = stress * math.sqrt(min(stress, deepest))
-                s.impact[k, c] = impact * s.sold[b, c] * scale
+                s.impact[k, c] = impact * s.sold[b, c] * s.total[0, c]
 
     return push
 
 
+def build_add_pairs(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
+    """Add coef * left[a] * left[b] over pairs of buckets to total[0], four pairs in a pass."""
+
+    @inline
+    def add_pairs(first, a, b, coef, start, stop, left, total):
+        whole = start + (stop - start) // PAIR_BLOCK * PAIR_BLOCK
+        for j in range(start, whole, PAIR_BLOCK):
+            a0, a1, a2, a3 = a[j], a[j + 1], a[j + 2], a[j + 3]
+            b0, b1, b2, b3 = b[j], b[j + 1], b[j + 2], b[j + 3]
+            k0, k1, k2, k3 = coef[j], coef[j + 1], coef[j + 2], coef[j + 3]
+            for w in range(lanes):
+                c = first + w
+                low = k0 * left[a0, c] * left[b0, c] + k1 * left[a1, c] * left[b1, c]
+                high = k2 * left[a2, c] * left[b2, c] + k3 * left[a3, c] * left[b3, c]
+                total[0, c] += low + high
+        for j in range(whole, stop):
+            a0, b0, k0 = a[j], b[j], coef[j]
+            for w in range(lanes):
+                c = first + w
+                total[0, c] += k0 * left[a0, c] * left[b0, c]
+
+    return add_pairs
+
+
 def build_resize(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
     """Size of each agreement's book after sales, relative to the start."""
+    add_pairs = build_add_pairs(inline, lanes)
 
     @inline
     def resize(first, m, s):
         for r in range(m.im_start.shape[0]):
             for w in range(lanes):
                 s.total[0, first + w] = 0.0
-            for j in range(m.pair_ptr[r], m.pair_ptr[r + 1]):
-                a, b, coef = m.pair_a[j], m.pair_b[j], m.pair_coef[j]
-                for w in range(lanes):
-                    c = first + w
-                    s.total[0, c] += coef * s.left[a, c] * s.left[b, c]
+            start, stop = np.int64(m.pair_ptr[r]), np.int64(m.pair_ptr[r + 1])
+            add_pairs(first, m.pair_a, m.pair_b, m.pair_coef, start, stop, s.left, s.total)
             for w in range(lanes):
                 c = first + w
                 s.size[r, c] = math.sqrt(max(s.total[0, c], 0.0))

@@ -58,7 +58,9 @@ def _text(values: list[str]) -> np.ndarray:
     return np.array(values, dtype=object)
 
 
-def _agreements(count: int, rng: np.random.Generator, plain: bool) -> Agreements:
+def _agreements(
+    count: int, rng: np.random.Generator, plain: bool, im_held: np.ndarray
+) -> Agreements:
     kinds = ["cleared", "bilateral", "prime"]
     kind = _text(["cleared"] * count if plain else [kinds[i % 3] for i in range(count)])
     simm = kind == "bilateral"
@@ -85,7 +87,7 @@ def _agreements(count: int, rng: np.random.Generator, plain: bool) -> Agreements
         rounding=zeros,
         independent_amount=zeros,
         vm_held=zeros if plain else np.where(simm, rng.normal(0, 1e6, count).round(), 0.0),
-        im_held=zeros,
+        im_held=im_held,
         eod_hour_utc=np.full(count, 23) if plain else rng.choice([7, 17, 21], count),
         intraday_hours_utc=np.array(
             [() if plain or simm[i] else (9, 13) for i in range(count)] + [None], dtype=object
@@ -205,7 +207,8 @@ def make_network() -> Callable[..., Network]:
             delta, gamma = np.full(shape, delta_usd), np.zeros(shape)
         correlation = 0.3 * np.ones((factors, factors)) + 0.7 * np.eye(factors)
         margin_usd = 3.0 * 0.01 * np.sqrt(np.sum(delta**2, axis=1))
-        terms = _agreements(agreements, rng, plain)
+        posted = np.round(margin_usd * (1.0 if plain else 1.1), 2)
+        terms = _agreements(agreements, rng, plain, posted)
         margin = MarginResult(
             as_of=date(2022, 12, 28),
             currency="USD",

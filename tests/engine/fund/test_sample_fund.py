@@ -93,7 +93,7 @@ def test_counts_meet_the_story(tables: dict[str, pd.DataFrame]) -> None:
     assert set(tables["instruments"]["kind"]) == {
         "equity", "future", "rate_future", "option", "swap", "cds", "fx_forward", "trs", "bond",
     }  # fmt: skip
-    assert tables["managers"]["allocation"].sum() == pytest.approx(14.25e9)
+    assert tables["managers"]["allocation"].sum() == pytest.approx(14.75e9)
 
 
 def test_same_seed_same_bytes_and_another_seed_another_fund(

@@ -188,7 +188,7 @@ def make_inputs() -> Inputs:
         "fund": {"name": "Meridian Multi-Strategy Fund", "nav_usd": 15e9, "currency": "USD"},
         "margin": {
             "totals": margin.totals(),
-            "agreements": AGREEMENTS,
+            "agreements": full["agreements"],
             "largest": margin.summary()["largest"],
             "by_manager": full["by_manager"],
         },

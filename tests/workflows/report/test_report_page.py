@@ -254,7 +254,7 @@ def test_a_fund_without_positions_reads(run_inputs: Inputs) -> None:
         **summary,
         "margin": {
             "totals": {"im_usd": 0.0, "vm_usd": 0.0, "add_ons_usd": 0.0},
-            "agreements": 0,
+            "agreements": [],
             "largest": [],
             "by_manager": {},
         },

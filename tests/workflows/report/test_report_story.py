@@ -27,7 +27,7 @@ def summary(**changes: Any) -> dict[str, Any]:
         "fund": {"name": "F", "nav_usd": 1e10},
         "margin": {
             "totals": {"im_usd": 1e9, "vm_usd": figures["vm"], "add_ons_usd": 1e8},
-            "agreements": 3,
+            "agreements": [{}, {}, {}],
         },
         "stress": {
             "10x": {
