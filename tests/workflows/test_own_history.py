@@ -11,7 +11,8 @@ from engine.fund.template import write_template
 from engine.margin.baseline import calculate_margin_requirements
 from engine.margin.config import MarginConfig
 from engine.market.packaged import packaged_factors, packaged_levels
-from workflows.funds import OWN_HISTORY, Opened, data_quality, open_fund
+from workflows.funds import Opened, data_quality, open_fund
+from workflows.markets import OWN_HISTORY
 
 
 @pytest.fixture
