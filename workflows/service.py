@@ -89,7 +89,7 @@ def compute(
     progress(STEPS[3], 3, len(STEPS))
     simulated = simulate_margin_avalanche(book, market, today, avalanche)
     progress(STEPS[4], 4, len(STEPS))
-    ladder = volatility_ladder(book, market, today, avalanche)
+    ladder = volatility_ladder(book, market, today, avalanche, known=simulated)
     progress(STEPS[5], 5, len(STEPS))
     liquidity = assess_liquidity(book, market, simulated)
     failures = (*failures, *simulated.failures, *liquidity.failures)

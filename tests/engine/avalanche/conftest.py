@@ -119,6 +119,26 @@ def _factors(count: int, adv_usd: float) -> FactorTable:
     )
 
 
+def _margin(
+    terms: Agreements, margin_usd: np.ndarray, rng: np.random.Generator, plain: bool
+) -> MarginResult:
+    count = len(margin_usd)
+    return MarginResult(
+        as_of=date(2022, 12, 28),
+        currency="USD",
+        agreement_id=terms.agreement_id,
+        kind=terms.kind,
+        venue=terms.venue,
+        counterparty=terms.counterparty,
+        broker=terms.broker,
+        model=terms.model,
+        mark=terms.evidence,
+        im_usd=np.round(margin_usd, 2),
+        vm_usd=np.zeros(count) if plain else np.round(rng.normal(0, 5e5, count), 2),
+        add_ons={"concentration": np.round((0.0 if plain else 0.1) * margin_usd, 2)},
+    )
+
+
 def _settlements(plain: bool, cash_usd: float) -> Settlements:
     if plain:
         none = _text([])
@@ -209,23 +229,7 @@ def make_network() -> Callable[..., Network]:
         margin_usd = 3.0 * 0.01 * np.sqrt(np.sum(delta**2, axis=1))
         posted = np.round(margin_usd * (1.0 if plain else 1.1), 2)
         terms = _agreements(agreements, rng, plain, posted)
-        margin = MarginResult(
-            as_of=date(2022, 12, 28),
-            currency="USD",
-            agreement_id=terms.agreement_id,
-            kind=terms.kind,
-            venue=terms.venue,
-            counterparty=terms.counterparty,
-            broker=terms.broker,
-            model=terms.model,
-            mark=terms.evidence,
-            im_usd=np.round(margin_usd, 2),
-            vm_usd=np.zeros(agreements) if plain else np.round(rng.normal(0, 5e5, agreements), 2),
-            add_ons={
-                "concentration": np.round(0.0 if plain else 0.1 * margin_usd, 2)
-                * np.ones(agreements)
-            },
-        )
+        margin = _margin(terms, margin_usd, rng, plain)
         market = MarketState(
             as_of=date(2022, 12, 28),
             factors=table,

@@ -33,6 +33,10 @@ def test_rungs_rise_and_equal_single_runs(tmp_path: Path) -> None:
     single = config.model_copy(update={"volatility_multiplier": 5.0})
     alone = simulate_margin_avalanche(reading.book, market, margin, single)
     assert alone.to_dict() == ladder.rungs[1].to_dict()
+    reused = volatility_ladder(
+        reading.book, market, margin, config, known=alone, multipliers=(1.0, 5.0)
+    )
+    assert reused.rows() == rows and reused.rungs[1] is alone
     liquidity = assess_liquidity(reading.book, market, alone)
     assert liquidity.p_exhaustion.value == pytest.approx(rows[1]["p_exhaustion"])
     assert list(ladder.tables()) == ["avalanche_ladder"]
