@@ -17,8 +17,6 @@ from engine.domain.arrays import Float64Array
 from engine.kernels.avalanche import layout
 from engine.kernels.avalanche.layout import Model
 
-LARGEST_DEPTH_LOSS = 10.0
-
 
 @dataclass(frozen=True)
 class Branching:
@@ -76,7 +74,7 @@ def branching_ratio(model: Model, raised_cents: float, volatility_multiple: floa
     if raised_cents <= 0.0 or not np.any(model.relief > 0):
         return Branching(0.0, 0.0, 0.0)
     stress = max(volatility_multiple, 1.0)
-    scale = stress * np.sqrt(min(stress, LARGEST_DEPTH_LOSS))
+    scale = stress * np.sqrt(min(stress, layout.LARGEST_DEPTH_LOSS))
     relief = np.where(model.relief > 0, model.relief, 1.0)
     sold = np.where(model.relief > 0, raised_cents * model.sale_share / relief, 0.0)
     sold = np.minimum(sold, 1.0 - model.pool[layout.POOL_KEEP_SHARE])

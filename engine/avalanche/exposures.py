@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from engine.domain.arrays import Float64Array, Int64Array, freeze
-from engine.domain.book import Book, Instruments
+from engine.domain.arrays import Float64Array, freeze
+from engine.domain.book import Book
 from engine.domain.market import MarketState
+from engine.margin.exposure import net_positions
+from engine.pricing.greeks import factor_greeks
+from engine.pricing.value import value_per_unit
 
 
 @dataclass(frozen=True)
@@ -31,44 +34,26 @@ class Exposures:
         freeze(self.delta, self.gamma, self.value)
 
 
-def subset(instruments: Instruments, keep: Int64Array) -> Instruments:
-    """Return the rows `keep` of an instrument table."""
-    columns = {name: getattr(instruments, name)[keep] for name in instruments.__dataclass_fields__}
-    return replace(instruments, **columns)
-
-
 def aggregate(book: Book, market: MarketState) -> Exposures:
     """Sum position sensitivities by agreement and factor.
 
-    Positions on instruments whose factor the market lacks are left out; the margin engine reports
-    each of them as a failure.
+    Positions that cannot be priced are left out; the margin engine, which uses the same selection,
+    reports each of them as a failure.
     """
-    from engine.pricing.greeks import factor_greeks
-    from engine.pricing.value import value_per_unit
-
+    netted = net_positions(book, market)
+    instruments = netted.instruments
     shape = (len(book.agreements), len(market.factors))
     delta, gamma, value = np.zeros(shape), np.zeros(shape), np.zeros(shape[0])
-    known = np.nonzero(book.instruments.factor >= 0)[0]
-    if not len(known) or not len(book.positions):
-        return Exposures(delta, gamma, value)
-    instruments = subset(book.instruments, known)
     greeks = factor_greeks(instruments, market)
-    usd = market.usd_per(instruments.currency)
-    row = np.full(len(book.instruments), -1)
-    row[known] = np.arange(len(known))
-    of_position = row[book.positions.instrument]
-    held = of_position >= 0
-    i = of_position[held]
-    agreement = book.positions.agreement[held]
-    quantity = book.positions.quantity[held] * usd[i]
-    np.add.at(delta, (agreement, instruments.factor[i]), quantity * greeks.delta[i])
-    np.add.at(gamma, (agreement, instruments.factor[i]), quantity * greeks.gamma[i])
+    i = netted.position_instrument
+    agreement = netted.pair_agreement[netted.position_pair]
+    quantity = book.positions.quantity[netted.position] * netted.usd[i]
+    factor = (agreement, instruments.factor[i])
+    np.add.at(delta, factor, quantity * greeks.delta[i])
+    np.add.at(gamma, factor, quantity * greeks.gamma[i])
     np.add.at(value, agreement, quantity * value_per_unit(instruments, market)[i])
     moved = instruments.vol_factor[i] >= 0
     vega = greeks.vega[i] * np.nan_to_num(instruments.vol[i])
-    np.add.at(
-        delta,
-        (agreement[moved], instruments.vol_factor[i][moved]),
-        (quantity * vega)[moved],
-    )
+    volatility = (agreement[moved], instruments.vol_factor[i][moved])
+    np.add.at(delta, volatility, (quantity * vega)[moved])
     return Exposures(delta, gamma, value)

@@ -16,6 +16,12 @@ HOURS_PER_DAY = 24
 WINDOW_HOURS = 8
 RING_HOURS = 64
 ENTRY_BLOCK = 4
+# Log volatility stays within this distance of its mean: a multiple between 0.02 and 55.
+LOG_VOLATILITY_LIMIT = 4.0
+# Haircuts widen with volatility, to half of the value at most.
+LARGEST_HAIRCUT = 0.5
+# Depth falls as volatility rises, but not without end: at ten times the volatility it is a tenth.
+LARGEST_DEPTH_LOSS = 10.0
 # Volatility multiples at which the concentration add-on is known; linear between and beyond.
 HINGES = (1.0, 2.0, 4.0, 7.0, 10.0)
 

@@ -8,7 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from engine.kernels.avalanche.layout import ENTRY_BLOCK, MIXING, POOL_DEGREES, STRESS
+from engine.kernels.avalanche.layout import (
+    ENTRY_BLOCK,
+    LOG_VOLATILITY_LIMIT,
+    MIXING,
+    POOL_DEGREES,
+    STRESS,
+)
 from engine.kernels.philox import (
     STREAM_HOURLY,
     STREAM_MIXING,
@@ -16,8 +22,6 @@ from engine.kernels.philox import (
     build_normal,
     build_philox,
 )
-
-LOG_VOLATILITY_LIMIT = 4.0
 
 
 def build_draw(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:

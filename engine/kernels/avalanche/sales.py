@@ -14,6 +14,7 @@ from engine.kernels.avalanche.layout import (
     COST,
     HOURS_PER_DAY,
     IN_FLIGHT,
+    LARGEST_DEPTH_LOSS,
     NAV,
     OUTFLOW,
     POOL_CROWD,
@@ -25,8 +26,6 @@ from engine.kernels.avalanche.layout import (
     WANT,
 )
 
-# Depth falls as volatility rises, but not without end: at ten times the volatility it is a tenth.
-LARGEST_DEPTH_LOSS = 10.0
 PAIR_BLOCK = 4
 
 

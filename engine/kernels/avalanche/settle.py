@@ -21,6 +21,7 @@ from engine.kernels.avalanche.layout import (
     IM_SUM,
     IN_FLIGHT,
     INFLOW,
+    LARGEST_HAIRCUT,
     LIQUIDITY,
     LIQUIDITY_MIN,
     NAV,
@@ -44,8 +45,6 @@ from engine.kernels.avalanche.layout import (
     UNPAID_MAX,
     WANT,
 )
-
-LARGEST_HAIRCUT = 0.5
 
 
 def build_due(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:

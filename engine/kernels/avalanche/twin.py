@@ -16,10 +16,6 @@ from engine.kernels.avalanche import layout
 from engine.kernels.avalanche.layout import METRICS, Model, Output, empty_output, normal_rows
 from engine.kernels.philox import STREAM_HOURLY, STREAM_MIXING, normals
 
-LOG_VOLATILITY_LIMIT = 4.0
-LARGEST_HAIRCUT = 0.5
-LARGEST_DEPTH_LOSS = 10.0
-
 
 def _dense(ptr: Any, rows: Any, coefs: Any, width: int) -> Float64Array:
     """Expand compressed rows; padding entries have coefficient zero."""
@@ -123,7 +119,7 @@ class Twin:
             + m.lead_load[:, None] * z[int(m.lead_row[0])]
             + m.own_load[:, None] * own
         )
-        self.log_volatility = np.clip(h, -LOG_VOLATILITY_LIMIT, LOG_VOLATILITY_LIMIT)
+        self.log_volatility = np.clip(h, -layout.LOG_VOLATILITY_LIMIT, layout.LOG_VOLATILITY_LIMIT)
         scale = (m.volatility[hour][:, None] * multiple)[m.group] * self.mixing
         x = scale * (self.cholesky @ z) + m.shock[hour][:, None] + self.impact
         self.impact = np.zeros_like(self.impact)
@@ -195,7 +191,7 @@ class Twin:
 
     def _cut(self) -> Float64Array:
         haircut = self.m.pool[layout.POOL_HAIRCUT] * np.maximum(self.stress, 1.0)
-        return np.minimum(haircut, LARGEST_HAIRCUT)
+        return np.minimum(haircut, layout.LARGEST_HAIRCUT)
 
     def _pay_due(self, hour: int, pnl: Float64Array, called: Float64Array) -> None:
         slot, old = hour % layout.RING_HOURS, hour % layout.HOURS_PER_DAY
@@ -263,7 +259,7 @@ class Twin:
         if m.pool[layout.POOL_SELL] <= 0:
             return
         stress = np.maximum(self.stress, 1.0)
-        depth = np.minimum(stress, LARGEST_DEPTH_LOSS)
+        depth = np.minimum(stress, layout.LARGEST_DEPTH_LOSS)
         faded = self.root_sold * np.sqrt(m.pool[layout.POOL_DECAY])
         change = faded - self.root_sold
         relief = m.relief[:, None]
