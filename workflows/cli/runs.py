@@ -150,7 +150,7 @@ def _lines(summary: dict[str, Any]) -> list[str]:
                 _plain(avalanche["sales_amplification"]["value"]),
                 "sales with / without feedback",
             ),
-            ("branching ratio", _plain(avalanche["branching_ratio"]), "1 is critical"),
+            ("branching ratio", _plain(avalanche["branching_ratio"]), "new calls per unit raised"),
             ("p(avalanche)", _plain(chance["value"]), _interval(chance["low"], chance["high"])),
             (
                 "peak call, ES 99 %",

@@ -145,11 +145,13 @@ def ladder_section(facts: Facts) -> Section | None:
     if not ladder or facts.avalanche is None:
         return None
     critical = [row for row in ladder if (finite(row.get("branching_ratio")) or 0.0) >= 1.0]
-    sentence = "The branching ratio k stays below 1 at every level: calls die out."
+    sentence = (
+        "The branching ratio k stays below 1 at every level: sales release more than they cost."
+    )
     if critical:
         sentence = (
             f"The branching ratio k reaches 1 at {critical[0].get('volatility_multiplier'):g}x"
-            f" volatility: from there each call causes at least as much again."
+            f" volatility: from there a sale of that size costs more in new calls than it releases."
         )
     notes = (assumptions(facts.avalanche),)
     table = tables.ladder_table(ladder)
