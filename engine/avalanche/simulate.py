@@ -10,14 +10,11 @@ from engine.avalanche.branching import branching_ratio
 from engine.avalanche.config import AvalancheConfig
 from engine.avalanche.detect import Detection, detect
 from engine.avalanche.exposures import aggregate
-from engine.avalanche.model import (
-    CURVE_MULTIPLES,
-    MarketInputs,
-    build_model,
-    simulated_factors,
-)
+from engine.avalanche.market_inputs import estimate_inputs, simulated_factors
+from engine.avalanche.model import build_model
 from engine.avalanche.statistics import expected_shortfall, quantile, ratio_of_sums, wilson
-from engine.domain.arrays import Float64Array, StrArray
+from engine.avalanche.terms import CURVE_MULTIPLES
+from engine.domain.arrays import Float64Array
 from engine.domain.book import Book
 from engine.domain.failures import Failure, FailureReason
 from engine.domain.market import MarketState
@@ -36,20 +33,6 @@ REFERENCE_RAISE_SHARE = 0.1
 Progress = Callable[[str, float], None]
 
 
-def market_inputs(
-    market: MarketState, factor_ids: StrArray, config: AvalancheConfig
-) -> MarketInputs:
-    """Select factors and estimate their daily volatility and correlation."""
-    from engine.market.covariance import cholesky_factor, correlation
-    from engine.market.volatility import daily_volatility
-
-    column = market.index()
-    columns = np.array([column[name] for name in factor_ids], dtype=np.int64)
-    matrix = correlation(market, config.correlation_lookback_days)[np.ix_(columns, columns)]
-    lower = cholesky_factor(matrix)
-    return MarketInputs(columns, daily_volatility(market)[columns], lower @ lower.T)
-
-
 def fund_model(
     book: Book, market: MarketState, margin: MarginResult, config: AvalancheConfig
 ) -> Model:
@@ -65,7 +48,7 @@ def fund_models(
     The estimates follow the first config's correlation lookback.
     """
     exposures = aggregate(book, market)
-    inputs = market_inputs(market, simulated_factors(market, exposures), configs[0])
+    inputs = estimate_inputs(market, simulated_factors(market, exposures), configs[0])
     curve = concentration_curve(book, market, _margin_config(margin), CURVE_MULTIPLES)
     return [
         build_model(book, market, margin, exposures, inputs, curve, config) for config in configs

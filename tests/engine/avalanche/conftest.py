@@ -12,7 +12,9 @@ import pytest
 
 from engine.avalanche.config import AvalancheConfig
 from engine.avalanche.exposures import Exposures
-from engine.avalanche.model import CURVE_MULTIPLES, MarketInputs, build_model
+from engine.avalanche.market_inputs import MarketInputs
+from engine.avalanche.model import build_model
+from engine.avalanche.terms import CURVE_MULTIPLES
 from engine.domain.agreements import Agreements
 from engine.domain.book import (
     Book,

@@ -1,0 +1,107 @@
+"""Terms of the agreements as the kernel reads them: margin, thresholds, windows, open calls."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.avalanche.config import AvalancheConfig
+from engine.avalanche.sparse import index_array
+from engine.domain.arrays import Float64Array, Int64Array
+from engine.domain.book import Book
+from engine.domain.market import MarketState
+from engine.domain.money import CENTS_PER_UNIT
+from engine.domain.results import MarginResult
+from engine.kernels.avalanche import layout
+
+# Where the concentration curve is read: the kernel's hinges, and one beyond for the last slope.
+CURVE_MULTIPLES = (*layout.HINGES, 20.0)
+
+
+def gross_margin(
+    book: Book, market: MarketState, margin: MarginResult, rows: Int64Array
+) -> tuple[Float64Array, Float64Array]:
+    """IM before the threshold and the threshold, in cents; the broker's multiplier on both."""
+    before = margin.basis.get("im_before_threshold_usd", {})
+    gross = np.array(
+        [
+            before.get(str(name), im)
+            for name, im in zip(margin.agreement_id, margin.im_usd, strict=True)
+        ]
+    )
+    agreements = book.agreements
+    limit = _cents(book, market, agreements.im_threshold, rows)
+    has_limit = np.array([str(name) in before for name in margin.agreement_id], dtype=bool)
+    multiplier = agreements.broker_multiplier[rows]
+    net_of = np.where(has_limit, limit, 0.0)
+    return np.rint(gross * CENTS_PER_UNIT * multiplier), np.rint(net_of * multiplier)
+
+
+def _cents(book: Book, market: MarketState, amount: Float64Array, rows: Int64Array) -> Float64Array:
+    """Amounts in the agreements' currencies as cents of USD."""
+    usd = market.usd_per(book.agreements.currency[rows])
+    return np.asarray(amount[rows] * usd * CENTS_PER_UNIT)
+
+
+def curve_part(curve: Float64Array) -> dict[str, object]:
+    """Slopes of the add-on between hinges, as changes at each hinge (beyond the last: on)."""
+    cents = curve * CENTS_PER_UNIT
+    slopes = np.diff(cents, axis=1) / np.diff(CURVE_MULTIPLES)
+    changes = np.diff(slopes, axis=1, prepend=0.0)
+    return {
+        "concentration_start": np.rint(cents[:, 0]),
+        "concentration_slope": np.ascontiguousarray(changes),
+    }
+
+
+def agreement_part(
+    book: Book,
+    market: MarketState,
+    rows: Int64Array,
+    margin: MarginResult,
+    value_usd: Float64Array,
+    config: AvalancheConfig,
+) -> dict[str, object]:
+    """Terms of each agreement, and where its variation margin stands.
+
+    Cleared and prime positions are settled daily, so their exposure starts at zero. A bilateral
+    exposure is what the trades are worth. Today's call is on its way: the collateral counts as
+    held already, the cash moves after the usual lag (`open_call`: variation margin called today,
+    and initial margin required beyond what is posted).
+    """
+    a = book.agreements
+    usd_cents = market.usd_per(a.currency[rows]) * CENTS_PER_UNIT
+    reactive = np.char.startswith(a.model[rows].astype(str), "fhs")
+    bilateral = a.kind[rows] == "bilateral"
+    held = np.rint(-a.vm_held[rows] * usd_cents) - np.rint(margin.vm_usd * CENTS_PER_UNIT)
+    pay_lag = a.pay_lag_hours[rows]
+    receive_lag = np.minimum(pay_lag + config.receipt_delay_hours, layout.RING_HOURS - 1)
+    windows = [_window_bits(a.eod_hour_utc[r], a.intraday_hours_utc[r]) for r in rows]
+    return {
+        "ewma_lambda": np.where(reactive, np.nan_to_num(a.ewma_lambda[rows], nan=1.0), 1.0),
+        "stress_share": np.where(reactive, a.stress_weight[rows], 0.0),
+        "multiple_floor": np.array([config.margin_floor]),
+        "vm_threshold": np.rint(a.vm_threshold[rows] * usd_cents),
+        "mta": np.rint(a.mta[rows] * usd_cents),
+        "exposure_start": np.where(bilateral, value_usd * CENTS_PER_UNIT, 0.0),
+        "held_start": np.where(bilateral, held, 0.0),
+        "window_mask": index_array(windows),
+        "eod_hour": index_array(a.eod_hour_utc[rows]),
+        "pay_lag": index_array(pay_lag),
+        "receive_lag": index_array(receive_lag),
+        "trigger": np.where(bilateral, 0.0, config.intraday_trigger_share),
+    }
+
+
+def _window_bits(eod_hour: int, intraday_hours: tuple[int, ...]) -> int:
+    bits = 1 << int(eod_hour)
+    for hour in intraday_hours:
+        bits |= 1 << int(hour)
+    return bits
+
+
+def open_calls(
+    book: Book, market: MarketState, rows: Int64Array, margin: MarginResult, required: Float64Array
+) -> Float64Array:
+    """Today's calls in cents: variation margin, and IM `required` (cents) beyond what is posted."""
+    posted = np.rint(_cents(book, market, book.agreements.im_held, rows))
+    return np.asarray(np.rint(margin.vm_usd * CENTS_PER_UNIT) + required - posted)
