@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from datetime import date
 
 import numpy as np
@@ -87,13 +86,6 @@ def test_keys_and_table(spx):
     assert short["max_1d"] > 0.0
     assert short["max_5d"] is None
     json.dumps(short, allow_nan=False)
-
-
-def test_fast_enough_for_a_long_series(spx):
-    level, dates = spx
-    begin = time.process_time()
-    backtest_margin(level, dates, _config(apc="floor"))
-    assert time.process_time() - begin < 2.0
 
 
 def test_p_values_equal_scipy(spx):

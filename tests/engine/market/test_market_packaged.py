@@ -22,7 +22,6 @@ from engine.market.packaged import (
 
 ROOT = Path(__file__).resolve().parents[3]
 LARGEST_DATA_BYTES = 1_500_000
-LOAD_CPU_SECONDS = 0.5  # the promise; 0.21 s was measured
 
 
 def level_on(levels: Levels, name: str, day: str) -> float:
@@ -131,19 +130,13 @@ def test_data_files_are_small() -> None:
     assert total <= LARGEST_DATA_BYTES
 
 
-def test_loading_is_quick_and_light() -> None:
+def test_loading_is_light() -> None:
     program = (
-        f"import sys, time; sys.path.insert(0, {str(ROOT)!r}); import numpy\n"
-        "start = time.process_time()\n"
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "from engine.market import packaged_levels; packaged_levels()\n"
-        "heavy = {'pandas', 'scipy', 'skfolio', 'numba'} & set(sys.modules)\n"
-        "print(time.process_time() - start, sorted(heavy))"
+        "print(sorted({'pandas', 'scipy', 'skfolio', 'numba'} & set(sys.modules)))"
     )
-    runs = [
-        subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
-        ).stdout.split(" ", 1)
-        for _ in range(3)
-    ]
-    assert all(heavy.strip() == "[]" for _, heavy in runs)
-    assert min(float(seconds) for seconds, _ in runs) <= LOAD_CPU_SECONDS
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert run.stdout.strip() == "[]"
