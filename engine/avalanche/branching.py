@@ -80,9 +80,10 @@ def branching_ratio(model: Model, raised_cents: float, volatility_multiple: floa
     sold = np.minimum(sold, 1.0 - model.pool[layout.POOL_KEEP_SHARE])
     root = np.sqrt((1.0 + model.pool[layout.POOL_CROWD]) * sold)
     move = model.impact * root[model.bucket] * scale
-    pnl = _agreement_pnl(model, move, 1.0 - sold)
+    left = 1.0 - sold
+    pnl = _agreement_pnl(model, move, left)
     loss = float(np.sum(np.maximum(-pnl, 0.0)))
-    margin = float(np.sum(_margin_increase(model, pnl, volatility_multiple)))
+    margin = float(np.sum(_margin_increase(model, pnl, left, volatility_multiple)))
     total = (loss + margin) / raised_cents
     return Branching(total, loss / raised_cents, margin / raised_cents)
 
@@ -103,10 +104,21 @@ def _convexity(move: Float64Array, reach: Float64Array) -> Float64Array:
     return np.where(size <= reach, 0.5 * size**2, reach * (size - 0.5 * reach))
 
 
-def _margin_increase(model: Model, pnl: Float64Array, multiple: float) -> Float64Array:
-    """IM called because the move adds pnl^2 to the day's expected variance."""
-    norm = np.where(model.daily_norm > 0, model.daily_norm, np.inf)
-    u = pnl / norm
+def _sizes(model: Model, left: Float64Array) -> Float64Array:
+    """Size of each agreement's book when `left` of each bucket remains, 1 for the whole book."""
+    owner = np.repeat(np.arange(len(model.im_start)), np.diff(model.pair_ptr.astype(np.int64)))
+    squared = np.zeros(len(model.im_start))
+    np.add.at(squared, owner, model.pair_coef * left[model.pair_a] * left[model.pair_b])
+    return np.sqrt(np.maximum(squared, 0.0))
+
+
+def _margin_increase(
+    model: Model, pnl: Float64Array, left: Float64Array, multiple: float
+) -> Float64Array:
+    """IM called on the book that is left because its move adds to the day's expected variance."""
+    size = _sizes(model, left)
+    norm = model.daily_norm * size
+    u = np.divide(pnl, norm, out=np.zeros_like(pnl), where=norm > 0)
     after = np.sqrt(multiple**2 + (1.0 - model.ewma_lambda) * u**2)
     increase = (1.0 - model.stress_share) * (after - multiple)
-    return np.asarray(model.im_start * increase)
+    return np.asarray(model.im_start * size * increase)
