@@ -11,7 +11,6 @@ from engine.kernels.avalanche.layout import Output
 
 AVALANCHE_BRANCHING = 0.5
 AMPLIFIED_BRANCHING = 0.2
-LEAST_WINDOWS = 2
 LEAST_AGREEMENTS = 3
 
 

@@ -35,8 +35,3 @@ def to_cents(amount: npt.ArrayLike) -> npt.NDArray[np.int64]:
         worst = float(np.max(np.abs(cents))) / CENTS_PER_UNIT
         raise ValueError(f"amount {worst:.6g} is too large to be exact to the cent")
     return cents.astype(np.int64)
-
-
-def from_cents(cents: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Convert cents to currency units (float64), for display and statistics only."""
-    return np.asarray(cents, dtype=np.int64) / np.float64(CENTS_PER_UNIT)

@@ -5,6 +5,7 @@ Amounts stay whole cents throughout, so that the cash account closes to the cent
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -80,17 +81,28 @@ def build_due(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
     return due
 
 
+def build_haircut(inline: Callable[..., Any]) -> Callable[..., Any]:
+    """Haircut of the pooled securities on one path: it widens with stress, up to a limit."""
+
+    @inline
+    def haircut(c, m, s):
+        return min(m.pool[POOL_HAIRCUT] * max(s.scalars[STRESS, c], 1.0), LARGEST_HAIRCUT)
+
+    return haircut
+
+
 def build_pledge(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
     """Raise cash on liquid securities: pledged at a haircut that widens with stress, up to the
     hourly limit. What is pledged stays the fund's, so NAV does not move."""
     whole = build_whole(inline)
+    haircut = build_haircut(inline)
 
     @inline
     def pledge(first, m, s):
-        haircut, limit = m.pool[POOL_HAIRCUT], m.pool[POOL_HQLA_CAP]
+        limit = m.pool[POOL_HQLA_CAP]
         for w in range(lanes):
             c = first + w
-            cut = min(haircut * max(s.scalars[STRESS, c], 1.0), LARGEST_HAIRCUT)
+            cut = haircut(c, m, s)
             short = s.scalars[UNPAID, c]
             # One cent more than needed covers the rounding of the proceeds.
             given = min(min(whole(short / (1.0 - cut)) + 1.0, s.scalars[HQLA, c]), limit)
@@ -106,36 +118,39 @@ def build_pledge(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
     return pledge
 
 
-def build_open_lines(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
-    """Sum of the lines open in the hour: notice served and the NAV covenant kept."""
+def build_lines(inline: Callable[..., Any]) -> Callable[..., Any]:
+    """Sum of the credit lines whose NAV covenant is kept and whose notice is served.
+
+    `noticed` are the hours since the lines were asked for, negative if they were not.
+    """
 
     @inline
-    def open_lines(c, hour, m, s):
+    def lines(c, noticed, m, s):
         limit = 0.0
-        asked = s.scalars[REQUESTED, c]
         kept = s.scalars[NAV, c] / m.pool[POOL_NAV]
         for f in range(m.facility_limit.shape[0]):
-            ready = (asked >= 0.0) and (hour >= asked + m.facility_notice[f])
-            ready = ready and (kept >= 1.0 - m.facility_covenant[f])
+            ready = (noticed >= m.facility_notice[f]) and (kept >= 1.0 - m.facility_covenant[f])
             limit += m.facility_limit[f] if ready else 0.0
         return limit
 
-    return open_lines
+    return lines
 
 
 def build_borrow(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
     """Draw on open lines for what is still unpaid; record exhaustion and the need for a line."""
-    open_lines = build_open_lines(inline, lanes)
+    lines = build_lines(inline)
+    haircut = build_haircut(inline)
 
     @inline
     def borrow(first, hour, m, s):
-        haircut = m.pool[POOL_HAIRCUT]
         opening_cash, opening_hqla = m.pool[POOL_CASH], m.pool[POOL_HQLA]
         now = float(hour)
         for w in range(lanes):
             c = first + w
             short = s.scalars[UNPAID, c]
-            room = max(open_lines(c, now, m, s) - s.scalars[DRAWN, c], 0.0)
+            asked = s.scalars[REQUESTED, c]
+            noticed = now - asked if asked >= 0.0 else -1.0
+            room = max(lines(c, noticed, m, s) - s.scalars[DRAWN, c], 0.0)
             drawn = min(short, room)
             s.scalars[DRAWN, c] += drawn
             s.scalars[UNPAID, c] = short - drawn
@@ -145,7 +160,7 @@ def build_borrow(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
             s.scalars[UNPAID_MAX, c] = max(s.scalars[UNPAID_MAX, c], s.scalars[UNPAID, c])
             first_time = (s.scalars[UNPAID, c] > 0.0) and (s.scalars[EXHAUSTED, c] < 0.0)
             s.scalars[EXHAUSTED, c] = now if first_time else s.scalars[EXHAUSTED, c]
-            cut = min(haircut * max(s.scalars[STRESS, c], 1.0), LARGEST_HAIRCUT)
+            cut = haircut(c, m, s)
             need = s.scalars[NET_PAID, c] - opening_cash - opening_hqla * (1.0 - cut)
             s.scalars[NEED_MAX, c] = max(s.scalars[NEED_MAX, c], need)
 
@@ -160,25 +175,22 @@ def build_outlook(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
     target; relief from sales of the last day that has not arrived yet counts as on its way. A
     line whose covenant is broken is not a resource.
     """
+    lines = build_lines(inline)
+    haircut = build_haircut(inline)
 
     @inline
     def outlook(first, hour, m, s):
-        haircut, target = m.pool[POOL_HAIRCUT], m.pool[POOL_TARGET]
-        request = m.pool[POOL_REQUEST]
+        target, request = m.pool[POOL_TARGET], m.pool[POOL_REQUEST]
         now = float(hour)
         for w in range(lanes):
             c = first + w
-            cut = min(haircut * max(s.scalars[STRESS, c], 1.0), LARGEST_HAIRCUT)
+            cut = haircut(c, m, s)
             own = s.scalars[CASH, c] + s.scalars[HQLA, c] * (1.0 - cut) - s.scalars[UNPAID, c]
             ahead = own - s.scalars[PENDING, c]
             ask = (ahead < request) and (s.scalars[REQUESTED, c] < 0.0)
             s.scalars[REQUESTED, c] = now if ask else s.scalars[REQUESTED, c]
-            limit = 0.0
-            kept = s.scalars[NAV, c] / m.pool[POOL_NAV]
-            for f in range(m.facility_limit.shape[0]):
-                usable = kept >= 1.0 - m.facility_covenant[f]
-                limit += m.facility_limit[f] if usable else 0.0
-            room = max(limit - s.scalars[DRAWN, c], 0.0)
+            # Every line counts here, as if its notice were served.
+            room = max(lines(c, math.inf, m, s) - s.scalars[DRAWN, c], 0.0)
             s.scalars[LIQUIDITY_MIN, c] = min(s.scalars[LIQUIDITY_MIN, c], own + room)
             s.scalars[LIQUIDITY, c] = own + room
             want = target - ahead - room - s.scalars[IN_FLIGHT, c]

@@ -18,15 +18,6 @@ from engine.domain.crif import CrifTable
 from engine.margin.simm import vocabulary as words
 
 UNKNOWN = -1
-TEXT_FIELDS = (
-    "portfolio_id",
-    "product_class",
-    "risk_type",
-    "qualifier",
-    "bucket",
-    "label1",
-    "label2",
-)
 
 
 @dataclass(frozen=True)
