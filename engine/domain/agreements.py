@@ -7,7 +7,25 @@ from dataclasses import dataclass
 from engine.domain.arrays import Float64Array, Int64Array, StrArray
 
 AGREEMENT_KINDS = ("cleared", "bilateral", "prime")
-MARGIN_MODELS = ("fhs_var", "fhs_es", "simm", "schedule")
+MARGIN_MODELS = (
+    "fhs_var",
+    "fhs_es",
+    "parametric",
+    "span",
+    "mc_es",
+    "cds",
+    "close_out",
+    "flat",
+    "simm",
+    "schedule",
+)
+# Models whose margin is a tail of moves: they need a confidence, a lookback and a decay.
+TAIL_MODELS = ("fhs_var", "fhs_es", "parametric", "span", "mc_es", "cds", "close_out")
+# Models whose margin follows volatility; the others keep their weights until a rulebook changes.
+REACTIVE_MODELS = ("fhs_var", "fhs_es", "parametric", "span", "mc_es", "cds")
+# Anti-procyclicality: none, or a tool of EMIR RTS 153/2013 Art. 28(1) (a), (b), (c), or a floor at
+# the margin of the stress period.
+APC_TOOLS = ("none", "buffer", "stress_weight", "long_run_floor", "stress_floor")
 EVIDENCE = ("verified", "indicative", "user")
 
 
@@ -32,15 +50,19 @@ class Agreements:
     model : object array of str
         One of `MARGIN_MODELS`.
     confidence : float64 array
-        Of VaR or ES, for example 0.99 (NaN for simm and schedule).
+        Of the tail measure, for example 0.99 (NaN for models outside `TAIL_MODELS`).
     mpor_days : int64 array
         Margin period of risk in business days.
     lookback_days : int64 array
-        Scenarios of the historical models (0 for simm and schedule).
+        Days of history the model uses (0 outside `TAIL_MODELS`).
     ewma_lambda : float64 array
-        Daily decay of the volatility filter (NaN for simm and schedule; 1.0 switches it off).
+        Daily decay of the volatility filter (NaN outside `TAIL_MODELS`; 1.0 switches it off).
+    apc : object array of str
+        One of `APC_TOOLS`.
     stress_weight : float64 array
-        Weight of the stress-period margin in the total (anti-procyclicality), 0 to 1.
+        Weight of the stress-period margin in the total, 0 to 1; above 0 only with `stress_weight`.
+    apc_buffer : float64 array
+        Buffer on calculated margin, a fraction; above 0 only with `buffer`.
     broker_multiplier : float64 array
         The broker's factor on the venue's margin, 1.0 if none.
     vm_threshold, im_threshold, mta, rounding, independent_amount : float64 arrays
@@ -53,6 +75,13 @@ class Agreements:
         Hours of further calls; only increases are called then.
     pay_lag_hours : int64 array
         Hours from call to payment deadline (1 to 31).
+    im_group : object array of str
+        Group of counterparties that shares the regulatory IM threshold ("" outside `bilateral`).
+    eligible_collateral : object array of tuple of str
+        Asset classes that may be posted as margin; () is cash only.
+    reported_im : float64 array
+        Margin the venue or dealer reports for today, in the agreement's currency; NaN if not
+        known. Projections are scaled to it.
     evidence : object array of str
         `verified`, `indicative` or `user`: how well the model parameters are known. Always shown.
     """
@@ -69,7 +98,9 @@ class Agreements:
     mpor_days: Int64Array
     lookback_days: Int64Array
     ewma_lambda: Float64Array
+    apc: StrArray
     stress_weight: Float64Array
+    apc_buffer: Float64Array
     broker_multiplier: Float64Array
     vm_threshold: Float64Array
     im_threshold: Float64Array
@@ -81,6 +112,9 @@ class Agreements:
     eod_hour_utc: Int64Array
     intraday_hours_utc: StrArray
     pay_lag_hours: Int64Array
+    im_group: StrArray
+    eligible_collateral: StrArray
+    reported_im: Float64Array
     evidence: StrArray
 
     def __len__(self) -> int:

@@ -23,11 +23,16 @@ class MarginResult:
 
     `im_usd` is the margin required before add-ons, `add_ons` maps the name of an add-on to its
     amount per agreement, `vm_usd` is the variation margin the fund must pay today (negative: it
-    receives). `by_manager` maps manager id to {"im_usd", "vm_usd"}; IM is attributed so that
-    managers sum to the total. `mark` is the evidence of the model's parameters. `basis` holds
-    the choices the figures rest on: SIMM version, horizon and side, the stress period by agreement
-    (first and last date), IM before thresholds (`im_before_threshold_usd`, agreements with a
-    threshold), scenarios used by agreement, coefficients of the concentration add-on.
+    receives). `components` tells how `im_usd` came about and sums to it: `calculated` by the
+    model, then what `anti_procyclicality`, `threshold` and `anchor` (a reported margin) add or take
+    away; `model_parts` splits `calculated` where a model has named parts. `by_manager` maps
+    manager id to {"im_usd", "vm_usd", "add_ons_usd"}; each is attributed so that managers sum to
+    the total. `shares` holds the same by agreement and manager, columns of shape (n_pairs,):
+    `agreement_id`, `manager_id`, `im_usd`, `vm_usd`, and each add-on. `mark` is the evidence of the
+    model's parameters. `basis` holds the choices the figures rest on: SIMM version, horizon and
+    side, the stress period by agreement (first and last date), IM before thresholds
+    (`im_before_threshold_usd`, agreements with a threshold), what each agreement's model used
+    (`agreements`), and the whole `config`.
     """
 
     as_of: date
@@ -42,7 +47,10 @@ class MarginResult:
     im_usd: Float64Array
     vm_usd: Float64Array
     add_ons: dict[str, Float64Array] = field(default_factory=dict)
+    components: dict[str, Float64Array] = field(default_factory=dict)
+    model_parts: dict[str, Float64Array] = field(default_factory=dict)
     by_manager: dict[str, dict[str, float]] = field(default_factory=dict)
+    shares: dict[str, Any] = field(default_factory=dict)
     failures: tuple[Failure, ...] = ()
     basis: dict[str, Any] = field(default_factory=dict)
 
@@ -95,10 +103,14 @@ class MarginResult:
             "im_usd": float(self.im_usd[i]),
             "vm_usd": float(self.vm_usd[i]),
             "add_ons": {name: float(values[i]) for name, values in self.add_ons.items()},
+            "components": {name: float(values[i]) for name, values in self.components.items()},
+            "model_parts": {
+                name: float(values[i]) for name, values in self.model_parts.items() if values[i]
+            },
         }
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """Return `margin_by_agreement` and `margin_by_manager`."""
+        """Return `margin_by_agreement`, `margin_by_manager`, components and shares."""
         rows = pd.DataFrame(
             {
                 "agreement_id": self.agreement_id,
@@ -115,9 +127,22 @@ class MarginResult:
         )
         managers = pd.DataFrame(
             [{"manager_id": key, **value} for key, value in self.by_manager.items()],
-            columns=["manager_id", "im_usd", "vm_usd"],
+            columns=["manager_id", "im_usd", "vm_usd", "add_ons_usd"],
         )
-        return {"margin_by_agreement": rows, "margin_by_manager": managers}
+        parts = pd.DataFrame(
+            {
+                "agreement_id": self.agreement_id,
+                **{f"{name}_usd": values for name, values in self.components.items()},
+                "im_usd": self.im_usd,
+                **{f"model_{name}_usd": values for name, values in self.model_parts.items()},
+            }
+        )
+        return {
+            "margin_by_agreement": rows,
+            "margin_by_manager": managers,
+            "margin_components": parts,
+            "margin_shares": pd.DataFrame(self.shares),
+        }
 
 
 @dataclass(frozen=True)

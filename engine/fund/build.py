@@ -60,7 +60,7 @@ def build_book(
         nav_usd=fund.nav * usd_per_unit,
         positions=_make(Positions, _renamed(tables["positions"])),
         instruments=_instruments(tables["instruments"], factors),
-        agreements=_make(Agreements, tables["agreements"]),
+        agreements=_make(Agreements, _agreements(tables["agreements"])),
         cash=_make(Cash, _in_cents(tables["cash"], ("amount",))),
         collateral=_make(Collateral, tables["collateral"]),
         facilities=_make(Facilities, _in_cents(tables["facilities"], ("limit", "drawn"))),
@@ -84,6 +84,16 @@ def _renamed(columns: Columns) -> Columns:
 
 def _in_cents(columns: Columns, names: tuple[str, ...]) -> Columns:
     return {**columns, **{f"{name}_cents": to_cents(columns[name]) for name in names}}
+
+
+def _agreements(columns: Columns) -> Columns:
+    """Name the tool where the cell is blank; blank numbers of tools not used are none."""
+    implied = np.where(columns["stress_weight"] > 0.0, "stress_weight", "none")
+    return {
+        **columns,
+        "apc": np.where(columns["apc"] == "", implied, columns["apc"]).astype(object),
+        "apc_buffer": np.nan_to_num(columns["apc_buffer"], nan=0.0),
+    }
 
 
 def _instruments(columns: Columns, factors: FactorTable) -> Instruments:

@@ -28,6 +28,7 @@ from engine.fund.schema import (
     MAX_MONEY,
     MAX_NUMBER,
     MAX_TEXT_CHARACTERS,
+    TEXTS_PATTERN,
     Column,
 )
 from engine.fund.suggest import NUMBER_PATTERN, did_you_mean, plain_number
@@ -347,6 +348,17 @@ def _cast_hours(column: Column, text: pa.Array, blank: BoolArray, context: Conte
     return values, [Problem("not_hours", wrong, always(hint))]
 
 
+def _cast_texts(column: Column, text: pa.Array, blank: BoolArray, context: Context) -> _Result:
+    shaped = _matches(text, TEXTS_PATTERN)
+    values = np.empty(len(text), dtype=object)
+    wrong = ~shaped & ~blank
+    for i, cell in enumerate(text.to_pylist()):
+        values[i] = tuple(cell.split(";")) if shaped[i] else ()
+        wrong[i] |= len(set(values[i])) != len(values[i])
+    hint = "write different names separated by ;, for example government bond;gold"
+    return values, [Problem("not_names", wrong, always(hint))]
+
+
 def _cast_boolean(column: Column, text: pa.Array, blank: BoolArray, context: Context) -> _Result:
     true, false = _mask(pc.equal(text, "true")), _mask(pc.equal(text, "false"))
     wrong = ~true & ~false & ~blank
@@ -364,5 +376,6 @@ _CASTERS: dict[str, Callable[[Column, pa.Array, BoolArray, Context], _Result]] =
     "integer": _cast_number,
     "date": _cast_date,
     "hours": _cast_hours,
+    "texts": _cast_texts,
     "boolean": _cast_boolean,
 }

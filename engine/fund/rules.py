@@ -106,6 +106,8 @@ def cross_problems(table: str, casts: Mapping[str, Cast], facts: Facts) -> dict[
     """Return problems that show only when several cells are seen together, by column."""
     if table == "instruments":
         return _instrument_problems(casts, facts)
+    if table == "agreements":
+        return _agreement_problems(casts)
     if table == "facilities":
         drawn, limit = casts["drawn"].values, casts["limit"].values
         rows = np.isfinite(drawn) & np.isfinite(limit) & (drawn > limit)
@@ -115,6 +117,19 @@ def cross_problems(table: str, casts: Mapping[str, Cast], facts: Facts) -> dict[
         help_text = f"before the fund's date {facts.as_of}: book it to cash and remove the row"
         return {"value_date": [Problem("past", past, always(help_text))]}
     return {}
+
+
+def _agreement_problems(casts: Mapping[str, Cast]) -> dict[str, list[Problem]]:
+    weight, tool = casts["stress_weight"].values, casts["apc"].values
+    alone = (weight > 0.0) & ~casts["apc"].blank & (tool != "stress_weight")
+    unused = "stress_weight is above 0 but another tool is named: set it to 0 or blank this cell"
+    none = (weight == 0.0) & (tool == "stress_weight")
+    needed = "the tool stress_weight needs a stress_weight above 0, for example 0.25"
+    problems = [
+        Problem("two_tools", alone, always(unused)),
+        Problem("no_weight", none, always(needed)),
+    ]
+    return {"apc": problems}
 
 
 def _instrument_problems(casts: Mapping[str, Cast], facts: Facts) -> dict[str, list[Problem]]:

@@ -8,20 +8,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from engine.domain.agreements import AGREEMENT_KINDS, EVIDENCE, MARGIN_MODELS
+from engine.domain.agreements import (
+    AGREEMENT_KINDS,
+    APC_TOOLS,
+    EVIDENCE,
+    MARGIN_MODELS,
+    TAIL_MODELS,
+)
 from engine.domain.book import INSTRUMENT_KINDS
 from engine.domain.market import ASSET_CLASSES, RETURN_TYPES
 from engine.fund.suggest import NUMBER_PATTERN
 
 ColumnType = Literal[
     "id", "reference", "text", "choice", "currency", "number", "money", "integer", "date",
-    "hours", "boolean",
+    "hours", "texts", "boolean",
 ]  # fmt: skip
 
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.:+-]{0,63}$"
 INTEGER_PATTERN = r"^[+-]?\d{1,9}$"
 DATE_PATTERN = r"^\d{4}-\d{2}-\d{2}$"
 HOURS_PATTERN = r"^\d{1,2}(;\d{1,2})*$"
+_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9 _-]{0,62}[A-Za-z0-9])?"
+TEXTS_PATTERN = rf"^{_NAME}(;{_NAME})*$"
 MAX_TEXT_CHARACTERS = 128
 MAX_NUMBER = 1e18
 MAX_MONEY = 2**53 / 100
@@ -107,6 +115,7 @@ _TYPE_WORDS: dict[ColumnType, str] = {
     "integer": "whole number",
     "date": "YYYY-MM-DD",
     "hours": "hours of the day separated by ;",
+    "texts": "different names of letters, digits, space, _ and - separated by ;",
     "boolean": "`true` or `false`",
 }
 
@@ -125,7 +134,6 @@ _STRIKED = ("option", "fx_forward", "trs")
 _DATED = ("option", "fx_forward")
 _CURVED = ("swap", "cds", "bond")
 _OPTION = ("option",)
-_HISTORICAL = ("fhs_var", "fhs_es")
 
 POSITIONS = Table(
     "positions",
@@ -186,15 +194,20 @@ AGREEMENTS = Table(
         Column("model", "choice", "Initial margin model", choices=MARGIN_MODELS),
         Column("confidence", "number", "Confidence of VaR or ES, for example 0.99", "fraction",
                low=0.5, low_open=True, high=1, high_open=True,
-               required=False, required_for=("model", _HISTORICAL)),
+               required=False, required_for=("model", TAIL_MODELS)),
         Column("mpor_days", "integer", "Margin period of risk", "business days", low=1, high=60),
         Column("lookback_days", "integer", "Scenarios of the historical model", "business days",
-               low=2, high=100_000, required=False, required_for=("model", _HISTORICAL)),
+               low=2, high=100_000, required=False, required_for=("model", TAIL_MODELS)),
         Column("ewma_lambda", "number", "Daily decay of the volatility filter; 1 switches it off",
                "fraction", low=0, low_open=True, high=1,
-               required=False, required_for=("model", _HISTORICAL)),
+               required=False, required_for=("model", TAIL_MODELS)),
+        Column("apc", "choice", "Anti-procyclicality tool; blank is `stress_weight` where that "
+               "column is above 0, else `none`", choices=APC_TOOLS, required=False),
         Column("stress_weight", "number", "Weight of stress-period margin in the total",
                "fraction", low=0, high=1),
+        Column("apc_buffer", "number", "Buffer on calculated margin, for example 0.25", "fraction",
+               low=0, low_open=True, high=1,
+               required=False, required_for=("apc", ("buffer",))),
         Column("broker_multiplier", "number", "The broker's factor on venue margin; 1 if none",
                "ratio", low=0, low_open=True, high=100),
         Column("vm_threshold", "number", "Exposure below which no variation margin is called",
@@ -215,6 +228,12 @@ AGREEMENTS = Table(
                "for none", "hours UTC", required=False, low=0, high=23),
         Column("pay_lag_hours", "integer", "Hours from a call to its deadline", "hours",
                low=1, high=31),
+        Column("im_group", "text", "Counterparty group that shares the regulatory IM threshold; "
+               "blank is the counterparty itself", required=False),
+        Column("eligible_collateral", "texts", "Asset classes of the collateral table "
+               "that may be posted as margin; blank is cash only", required=False),
+        Column("reported_im", "number", "Initial margin the venue or dealer reports for the "
+               "fund's date; blank if not known", "agreement currency", low=0, required=False),
         Column("evidence", "choice", "How well the model parameters are known", choices=EVIDENCE),
     ),
 )  # fmt: skip
@@ -358,6 +377,7 @@ _PATTERNS: dict[str, str] = {
     "integer": INTEGER_PATTERN,
     "date": DATE_PATTERN,
     "hours": HOURS_PATTERN,
+    "texts": TEXTS_PATTERN,
 }
 
 

@@ -67,16 +67,17 @@ NDX-BASKET,equity,NDX,USD,1,,,,,,,
 """,
     "agreements": """\
 agreement_id,kind,venue,counterparty,broker,legal_entity,currency,model,confidence,mpor_days,\
-lookback_days,ewma_lambda,stress_weight,broker_multiplier,vm_threshold,im_threshold,mta,rounding,\
-independent_amount,vm_held,im_held,eod_hour_utc,intraday_hours_utc,pay_lag_hours,evidence
-CCP-FUTURES,cleared,Futures clearing,Clearing Broker A,Clearing Broker A,MASTER,USD,fhs_var,0.99,\
-2,500,0.97,0.25,1.1,0,0,0,1,0,0,14000000,21,15;18,12,user
-CCP-SWAPS,cleared,Swap clearing,Clearing Broker B,Clearing Broker B,MASTER,USD,fhs_es,0.975,\
-5,1000,0.97,0.25,1.0,0,0,0,1,0,0,9000000,21,9;14,4,user
-CSA-DEALER,bilateral,,Dealer C,,MASTER,USD,simm,,10,,,0,1,0,50000000,500000,10000,0,0,0,\
-21,,24,user
-PRIME-MAIN,prime,,Prime Broker D,Prime Broker D,MASTER,USD,fhs_var,0.99,\
-5,500,0.97,0.25,1.2,0,0,0,1,0,0,8000000,21,,24,user
+lookback_days,ewma_lambda,apc,stress_weight,apc_buffer,broker_multiplier,vm_threshold,\
+im_threshold,mta,rounding,independent_amount,vm_held,im_held,eod_hour_utc,intraday_hours_utc,\
+pay_lag_hours,im_group,eligible_collateral,reported_im,evidence
+CCP-FUTURES,cleared,Futures clearing,Clearing Broker A,Clearing Broker A,MASTER,USD,fhs_var,\
+0.99,2,500,0.97,,0.25,,1.1,0,0,0,1,0,0,14000000,21,15;18,12,,,,user
+CCP-SWAPS,cleared,Swap clearing,Clearing Broker B,Clearing Broker B,MASTER,USD,fhs_es,0.975,5,\
+1000,0.97,,0.25,,1.0,0,0,0,1,0,0,9000000,21,9;14,4,,,,user
+CSA-DEALER,bilateral,,Dealer C,,MASTER,USD,simm,,10,,,,0,,1,0,50000000,500000,10000,0,0,0,21,,\
+24,Dealer C,government bond,,user
+PRIME-MAIN,prime,,Prime Broker D,Prime Broker D,MASTER,USD,fhs_var,0.99,5,500,0.97,,0.25,,1.2,0,\
+0,0,1,0,0,8000000,21,,24,,,,user
 """,
     "cash": """\
 legal_entity,currency,amount

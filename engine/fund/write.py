@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from engine.domain.arrays import Int64Array, StrArray
+from engine.domain.arrays import Float64Array, Int64Array, StrArray
 from engine.domain.book import Book
 from engine.domain.failures import InputError
 from engine.fund.config import CONFIG_NAME
@@ -95,7 +95,9 @@ def book_frames(book: Book) -> dict[str, pd.DataFrame]:
         },
         "agreements": {
             "intraday_hours_utc": _joined(book.agreements.intraday_hours_utc),
+            "eligible_collateral": _joined(book.agreements.eligible_collateral),
             "lookback_days": _blank_zero(book.agreements.lookback_days),
+            "apc_buffer": _blank_zero(book.agreements.apc_buffer),
         },
         "cash": {"amount": _money(book.cash.amount_cents)},
         "facilities": {
@@ -138,7 +140,7 @@ def _joined(hours: StrArray) -> StrArray:
     return _object_array([";".join(str(hour) for hour in several) for several in hours])
 
 
-def _blank_zero(values: Int64Array) -> StrArray:
+def _blank_zero(values: Int64Array | Float64Array) -> StrArray:
     return _object_array(["" if value == 0 else str(value) for value in values.tolist()])
 
 

@@ -12,11 +12,12 @@ from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
+from engine.domain.agreements import APC_TOOLS, TAIL_MODELS
 from engine.domain.failures import InputError
 
 SERVICES_FILE = Path(__file__).with_name("ccp_services.csv")
 ZONES = ("APAC", "EU", "US")
-ENGINE_MODELS = ("fhs_var", "fhs_es")
+ENGINE_MODELS = (*TAIL_MODELS, "flat")
 MODEL_FITS = ("family", "approximation")
 MARKS = ("verified", "indicative")
 # A row is called verified only if these three were read in a named source.
@@ -28,7 +29,8 @@ class ClearingService:
     """One service of a central counterparty.
 
     `family` names the kind of model the service publishes and `engine_model` the model used for
-    it here; `model_fit` is `approximation` where the two differ in kind. `mpor_days` is the margin
+    it here; `model_fit` is `approximation` where the two differ in kind. `apc` is the tool of
+    EMIR RTS 153/2013 Art. 28(1), or `none` where none is known. `mpor_days` is the margin
     period of risk of the member's own account, `client_mpor_days` that of a client's. Hours are
     UTC in winter. `indicative_fields` names the numbers that were not read in a source.
     """
@@ -47,7 +49,9 @@ class ClearingService:
     client_mpor_days: int
     lookback_days: int
     ewma_lambda: float
+    apc: str
     stress_weight: float
+    apc_buffer: float
     anti_procyclicality: str
     eod_hour_utc: int
     intraday_hours_utc: tuple[int, ...]
@@ -132,7 +136,9 @@ def _service(row: dict[str, str], where: str) -> ClearingService:
             client_mpor_days=int(row["client_mpor_days"]),
             lookback_days=int(row["lookback_days"]),
             ewma_lambda=float(row["ewma_lambda"]),
+            apc=row["apc"],
             stress_weight=float(row["stress_weight"]),
+            apc_buffer=float(row["apc_buffer"]),
             anti_procyclicality=row["anti_procyclicality"],
             eod_hour_utc=int(row["eod_hour_utc"]),
             intraday_hours_utc=tuple(int(h) for h in _texts(row["intraday_hours_utc"])),
@@ -167,7 +173,17 @@ def _problem(service: ClearingService) -> str:
         (1 <= service.mpor_days <= service.client_mpor_days <= 10, "MPOR outside 1 to 10 days"),
         (service.lookback_days >= 250, f"lookback_days {service.lookback_days} below 250"),
         (0.9 <= service.ewma_lambda <= 1.0, f"ewma_lambda {service.ewma_lambda} not in [0.9, 1]"),
+        (service.apc in APC_TOOLS, f"apc {service.apc!r} is not one of {APC_TOOLS}"),
         (0.0 <= service.stress_weight <= 1.0, f"stress_weight {service.stress_weight}"),
+        (
+            (service.stress_weight > 0.0) == (service.apc == "stress_weight"),
+            f"stress_weight {service.stress_weight} with apc {service.apc!r}",
+        ),
+        (
+            0.0 <= service.apc_buffer <= 1.0
+            and (service.apc_buffer > 0.0) == (service.apc == "buffer"),
+            f"apc_buffer {service.apc_buffer} with apc {service.apc!r}",
+        ),
         (all(0 <= hour <= 23 for hour in hours), f"an hour of {hours} is not 0 to 23"),
         (1 <= service.pay_lag_hours <= 31, f"pay_lag_hours {service.pay_lag_hours}"),
         (set(service.indicative_fields) <= names, "indicative_fields names no column"),

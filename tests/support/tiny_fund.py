@@ -47,7 +47,9 @@ AGREEMENT = {
     "mpor_days": 2,
     "lookback_days": 1000,
     "ewma_lambda": 0.97,
+    "apc": "none",
     "stress_weight": 0.0,
+    "apc_buffer": 0.0,
     "broker_multiplier": 1.0,
     "vm_threshold": 0.0,
     "im_threshold": 0.0,
@@ -59,6 +61,9 @@ AGREEMENT = {
     "eod_hour_utc": 18,
     "intraday_hours_utc": (),
     "pay_lag_hours": 12,
+    "im_group": "",
+    "eligible_collateral": (),
+    "reported_im": np.nan,
     "evidence": "indicative",
 }
 SIMM = {"kind": "bilateral", "venue": "", "broker": "", "model": "simm", "confidence": np.nan,
@@ -137,6 +142,8 @@ class FundBuilder:
 
     def agreement(self, name: str, **terms: Any) -> FundBuilder:
         """Add an agreement: the defaults of `AGREEMENT` with `terms` on top."""
+        if terms.get("stress_weight", 0.0) > 0.0:
+            terms.setdefault("apc", "stress_weight")
         self.agreements.append({"agreement_id": name, **AGREEMENT, **terms})
         return self
 

@@ -6,6 +6,7 @@ import math
 
 import pandas as pd
 
+from engine.domain.agreements import TAIL_MODELS
 from engine.domain.market import MarketState
 from engine.fund.sample.tables import (
     ASIA,
@@ -37,7 +38,10 @@ NO_CSA = {
     "vm_threshold": 0.0, "im_threshold": 0.0, "mta": 0.0, "rounding": 0.0,
     "independent_amount": 0.0, "vm_held": 0.0, "im_held": 0.0,
 }  # fmt: skip
-NO_HISTORY = {"confidence": math.nan, "lookback_days": 0, "ewma_lambda": math.nan}
+NO_GROUP = {"im_group": "", "eligible_collateral": "", "reported_im": math.nan}
+NO_HISTORY: dict[str, object] = {
+    "confidence": math.nan, "lookback_days": 0, "ewma_lambda": math.nan,
+}  # fmt: skip
 
 
 def agreement_table(market: MarketState) -> pd.DataFrame:
@@ -71,17 +75,28 @@ def _cleared(service: ClearingService, broker: str, market: MarketState) -> dict
         "legal_entity": ENTITY_OF_ZONE[service.zone],
         "currency": service.currency if has_rate else "USD",
         "model": service.engine_model,
-        "confidence": service.confidence,
+        **_tail_terms(service),
         "mpor_days": service.client_mpor_days,
-        "lookback_days": LOOKBACKS.get(service.service_id, service.lookback_days),
-        "ewma_lambda": service.ewma_lambda,
+        "apc": service.apc,
         "stress_weight": service.stress_weight,
+        "apc_buffer": service.apc_buffer or math.nan,
         "broker_multiplier": multiplier,
         **NO_CSA,
         "eod_hour_utc": service.eod_hour_utc,
         "intraday_hours_utc": ";".join(str(hour) for hour in service.intraday_hours_utc),
         "pay_lag_hours": service.pay_lag_hours,
+        **NO_GROUP,
         "evidence": service.agreement_evidence,
+    }
+
+
+def _tail_terms(service: ClearingService) -> dict[str, object]:
+    if service.engine_model not in TAIL_MODELS:
+        return NO_HISTORY
+    return {
+        "confidence": service.confidence,
+        "lookback_days": LOOKBACKS.get(service.service_id, service.lookback_days),
+        "ewma_lambda": service.ewma_lambda,
     }
 
 
@@ -100,7 +115,9 @@ def _bilateral(dealer: Dealer, branch: int) -> dict[str, object]:
         "model": "schedule" if schedule else "simm",
         **NO_HISTORY,
         "mpor_days": 10,
+        "apc": "none",
         "stress_weight": 0.0,
+        "apc_buffer": math.nan,
         "broker_multiplier": 1.0,
         **NO_CSA,
         "vm_threshold": LEGACY_VM_THRESHOLD if legacy else 0.0,
@@ -110,6 +127,9 @@ def _bilateral(dealer: Dealer, branch: int) -> dict[str, object]:
         "eod_hour_utc": hour,
         "intraday_hours_utc": "",
         "pay_lag_hours": 24 if branch < 2 else 28,
+        "im_group": dealer.group,
+        "eligible_collateral": "",
+        "reported_im": math.nan,
         # The methodology and the thresholds of a CSA are contract terms the fund knows.
         "evidence": "user",
     }
@@ -130,11 +150,14 @@ def _prime(position: int, code: str) -> dict[str, object]:
         "mpor_days": 5,
         "lookback_days": 1250,
         "ewma_lambda": 0.99,
+        "apc": "stress_weight",
         "stress_weight": 0.25,
+        "apc_buffer": math.nan,
         "broker_multiplier": PRIME_MULTIPLIERS[position],
         **NO_CSA,
         "eod_hour_utc": 22,
         "intraday_hours_utc": "",
         "pay_lag_hours": 15,
+        **NO_GROUP,
         "evidence": "indicative",
     }

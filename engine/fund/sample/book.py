@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from engine.domain.agreements import Agreements
-from engine.domain.arrays import Int64Array
+from engine.domain.arrays import Int64Array, StrArray
 from engine.domain.book import (
     Book,
     Cash,
@@ -39,12 +39,6 @@ def to_book(tables: Mapping[str, pd.DataFrame], market: MarketState) -> Book:
     positions, facilities = tables["positions"], tables["facilities"]
     settlements, managers = tables["settlements"], tables["managers"]
     agreements = tables["agreements"]
-    hours = [
-        tuple(int(h) for h in str(cell).split(";") if h)
-        for cell in agreements["intraday_hours_utc"]
-    ]
-    hour_column = np.empty(len(hours), dtype=object)
-    hour_column[:] = hours
     columns = {
         name: _at(positions[f"{name}_id"], table[f"{name}_id"])
         for name, table in (
@@ -61,7 +55,15 @@ def to_book(tables: Mapping[str, pd.DataFrame], market: MarketState) -> Book:
         nav_usd=NAV_USD,
         positions=_make(Positions, positions, columns),
         instruments=to_instruments(tables["instruments"], market),
-        agreements=_make(Agreements, agreements, {"intraday_hours_utc": hour_column}),
+        agreements=_make(
+            Agreements,
+            agreements,
+            {
+                "intraday_hours_utc": _several(agreements["intraday_hours_utc"], int),
+                "eligible_collateral": _several(agreements["eligible_collateral"], str),
+                "apc_buffer": agreements["apc_buffer"].fillna(0.0).to_numpy(np.float64),
+            },
+        ),
         cash=_make(Cash, tables["cash"], {"amount_cents": to_cents(tables["cash"]["amount"])}),
         collateral=_make(Collateral, tables["collateral"], {}),
         facilities=_make(
@@ -87,6 +89,14 @@ def to_book(tables: Mapping[str, pd.DataFrame], market: MarketState) -> Book:
         ),
         strategies=_make(Strategies, tables["strategies"], {}),
     )
+
+
+def _several(cells: pd.Series[str], kind: Callable[[str], Any]) -> StrArray:
+    """Cells such as `9;13` as tuples."""
+    column = np.empty(len(cells), dtype=object)
+    for i, cell in enumerate(cells):
+        column[i] = tuple(kind(part) for part in str(cell).split(";") if part)
+    return column
 
 
 def _at(ids: pd.Series[str], targets: pd.Series[str]) -> Int64Array:

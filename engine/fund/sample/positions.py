@@ -35,7 +35,7 @@ COLUMNS = (
     "position_id", "instrument_id", "agreement_id", "manager_id", "strategy_id", "quantity",
 )  # fmt: skip
 # Share of the aimed IM that the background books take; set against the engine's own margin.
-CLEARED_SCALE = 0.6
+CLEARED_SCALE = 0.5
 PRIME_IM_USD = 130e6
 PRIME_ACCOUNTS = ("PB1-ALDGATE", "PB2-CORVANE", "PB3-HARROWGATE", "PB4-INVERLEA")
 PRIME_POSITIONS = 500

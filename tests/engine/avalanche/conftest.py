@@ -81,7 +81,9 @@ def _agreements(
         mpor_days=np.full(count, 2),
         lookback_days=np.full(count, 1250),
         ewma_lambda=np.where(simm, np.nan, 0.97),
+        apc=np.where(simm | plain, "none", "stress_weight").astype(object),
         stress_weight=np.where(simm | plain, 0.0, 0.25),
+        apc_buffer=zeros,
         broker_multiplier=np.ones(count),
         vm_threshold=zeros if plain else np.where(simm, 2.0e5, 0.0),
         im_threshold=zeros,
@@ -95,6 +97,9 @@ def _agreements(
             [() if plain or simm[i] else (9, 13) for i in range(count)] + [None], dtype=object
         )[:-1],
         pay_lag_hours=np.ones(count, dtype=np.int64) if plain else np.where(simm, 24, 2),
+        im_group=empty,
+        eligible_collateral=np.array([()] * count + [None], dtype=object)[:-1],
+        reported_im=np.full(count, np.nan),
         evidence=_text(["user"] * count),
     )
 

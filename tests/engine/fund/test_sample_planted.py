@@ -103,7 +103,8 @@ def test_energy_book_is_called_about_1200m_in_three_days(book: Book, market: Mar
     before, after = _agreement_im(book, market), _agreement_im(book, _after(market, fact.moves))
     initial = sum(after[name] - before[name] for name in fact.agreements)
     assert sum(before[name] for name in fact.agreements) > 400e6
-    assert initial > 100e6
+    # The buffers of two of the four accounts are used up first, so margin rises less than the loss.
+    assert initial > 50e6
     assert 1.0e9 < variation + initial < 1.4e9
 
 
