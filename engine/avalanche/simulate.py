@@ -22,6 +22,7 @@ from engine.domain.money import CENTS_PER_UNIT
 from engine.domain.results import AvalancheResult, MarginResult
 from engine.kernels.avalanche import layout
 from engine.kernels.avalanche.layout import HOURS_PER_DAY, METRICS, WINDOW_HOURS, Model, Output
+from engine.margin.add_ons.apply import FOLLOWS_MARGIN, FOLLOWS_VOLATILITY
 from engine.margin.concentration import concentration_curve
 from engine.margin.config import MarginConfig
 
@@ -49,21 +50,23 @@ def fund_models(
     """
     exposures = aggregate(book, market)
     inputs = estimate_inputs(market, simulated_factors(market, exposures), configs[0])
-    curve = concentration_curve(book, market, _margin_config(margin), CURVE_MULTIPLES)
+    config = MarginConfig(**margin.basis["config"])
+    curve = concentration_curve(book, market, config, CURVE_MULTIPLES)
+    curve += _fixed_add_ons(book, margin)[:, np.newaxis]
     return [
         build_model(book, market, margin, exposures, inputs, curve, config) for config in configs
     ]
 
 
-def _margin_config(margin: MarginResult) -> MarginConfig:
-    """Choices of the margin run that the concentration add-on rests on."""
-    terms = margin.basis["concentration"]
-    return MarginConfig(
-        concentration_coefficient=terms["coefficient"],
-        concentration_fraction=terms["fraction_of_adv"],
-        depth_exponent=terms["depth_exponent"],
-        depth_floor=terms["depth_floor"],
-    )
+def _fixed_add_ons(book: Book, margin: MarginResult) -> Float64Array:
+    """Add-ons that follow neither margin nor volatility, (n_agreements,) of the book, USD."""
+    row = {str(name): a for a, name in enumerate(book.agreements.agreement_id)}
+    at = [row[str(name)] for name in margin.agreement_id]
+    fixed = np.zeros(len(row))
+    for name, amount in margin.add_ons.items():
+        if name not in FOLLOWS_MARGIN and name not in FOLLOWS_VOLATILITY:
+            fixed[at] += amount
+    return fixed
 
 
 def simulate_margin_avalanche(

@@ -6,6 +6,7 @@ import numpy as np
 
 from engine.avalanche.config import AvalancheConfig
 from engine.avalanche.sparse import index_array
+from engine.domain.agreements import REACTIVE_MODELS
 from engine.domain.arrays import Float64Array, Int64Array
 from engine.domain.book import Book
 from engine.domain.market import MarketState
@@ -70,7 +71,7 @@ def agreement_part(
     """
     a = book.agreements
     usd_cents = market.usd_per(a.currency[rows]) * CENTS_PER_UNIT
-    reactive = np.char.startswith(a.model[rows].astype(str), "fhs")
+    reactive = np.isin(a.model[rows], REACTIVE_MODELS)
     bilateral = a.kind[rows] == "bilateral"
     held = np.rint(-a.vm_held[rows] * usd_cents) - np.rint(margin.vm_usd * CENTS_PER_UNIT)
     pay_lag = a.pay_lag_hours[rows]

@@ -7,9 +7,15 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from engine.margin.add_ons.config import AddOnConfig
+from engine.margin.close_out.config import CloseOutConfig
+from engine.margin.credit.config import CdsConfig
+from engine.margin.flat_rate import FlatRateConfig
+from engine.margin.monte_carlo import McConfig
+from engine.margin.parametric import ParametricConfig
+from engine.margin.span.config import SpanConfig
+
 LARGEST_MULTIPLIER = 10_000.0
-MIN_SCENARIOS = 250
-"""Fewest scenarios a historical margin is computed from: one year of business days."""
 
 
 class MarginConfig(BaseModel):
@@ -48,6 +54,9 @@ class MarginConfig(BaseModel):
         within the highest of their own history.
     volatility_multipliers, stress_horizon_days, stress_mode
         Stress projection: volatility steps up by each multiplier for `stress_horizon_days`.
+    parametric, span, monte_carlo, cds, close_out, flat_rate
+        Choices of the families of these models.
+    add_ons : AddOnConfig
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -67,6 +76,13 @@ class MarginConfig(BaseModel):
     volatility_multipliers: tuple[float, ...] = (2.0, 5.0, 10.0)
     stress_horizon_days: int = Field(10, ge=1)
     stress_mode: Literal["volatility", "margin"] = "volatility"
+    parametric: ParametricConfig = ParametricConfig()
+    span: SpanConfig = SpanConfig()
+    monte_carlo: McConfig = McConfig()
+    cds: CdsConfig = CdsConfig()
+    close_out: CloseOutConfig = CloseOutConfig()
+    flat_rate: FlatRateConfig = FlatRateConfig()
+    add_ons: AddOnConfig = AddOnConfig()
 
     @model_validator(mode="after")
     def _multipliers_positive(self) -> MarginConfig:
@@ -80,31 +96,49 @@ class MarginConfig(BaseModel):
 
 
 class BacktestConfig(BaseModel):
-    """Choices of `backtest_margin`.
+    """Choices of `backtest_margin`: one model and one tool on one series.
 
     Attributes
     ----------
-    model : {"fhs", "fhs_es", "hs"}
-        Filtered VaR, filtered ES, or unfiltered VaR.
+    model : str
+        `fhs`, `fhs_es`: tail of filtered losses (VaR, ES). `hs`: VaR of unfiltered losses.
+        `normal`, `t`, `t_es`: quantile (or ES) of a law of unit variance times EWMA volatility.
+        `scan`: `scan_multiple` times EWMA volatility, not below `scan_floor`. `close_out`: worst
+        loss over up to `mpor_days` days in the last `close_out_days`. `flat`: one rate for ever.
     confidence : float or None
         None is 0.99 for VaR and 0.975 for ES.
     target_breach_rate : float or None
-        Rate the coverage test expects. None is `1 - confidence` for VaR, and 1 % for ES (what ES
-        at 97.5 % covers when returns are normal, to the nearest tenth of a per cent).
+        Rate the coverage test expects. None is what the model claims: `1 - confidence` for VaR,
+        `scan` and `flat`; 1 % for `fhs_es` (what ES at 97.5 % covers when returns are normal, to
+        the nearest tenth of a per cent); the tail beyond ES for `t_es`;
+        1 / (`close_out_days` + 1) for `close_out`.
+    degrees_of_freedom : float
+        Of Student's t in `t` and `t_es`, above 2. 5 is an assumption of the house.
+    scan_multiple, scan_floor : float
+        Daily volatilities of the price scan range, and its least value over the margin period as
+        a fraction of notional. A multiple of 3 is an assumption of the house.
+    flat_rate : float or None
+        Margin over the margin period as a fraction of notional. None is the VaR of the first
+        `lookback_days` losses times the square root of the margin period, never changed.
     side : {"long", "short"}
         Which position is margined.
-    apc : {"none", "stress_weight", "floor", "buffer"}
-        Anti-procyclicality tool (EMIR RTS 153/2013 Art. 28(1)).
+    apc : str
+        Tool of `engine.margin.procyclicality_paths.PATH_TOOLS`; its triggers, refill and decline
+        are the defaults there.
     stress_start, stress_end : date or None
-        Stress period of `stress_weight`, both ends included. None is the `stress_days` days of
-        highest volatility in the whole series, thus chosen in hindsight.
+        Stress period, both ends included. None is the `stress_days` days of highest volatility.
+    stress_choice : {"hindsight", "known"}
+        Where no dates are given: the worst period of the whole series, or on each day the worst
+        one up to that day.
     window_start, window_end : date or None
         Window of the procyclicality measures and of the mean margin; None is the whole history.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: Literal["fhs", "fhs_es", "hs"] = "fhs"
+    model: Literal["fhs", "fhs_es", "hs", "normal", "t", "t_es", "scan", "close_out", "flat"] = (
+        "fhs"
+    )
     ewma_lambda: float = Field(0.97, gt=0.0, lt=1.0)
     confidence: float | None = Field(None, gt=0.5, lt=1.0)
     lookback_days: int = Field(1250, ge=100)
@@ -113,11 +147,25 @@ class BacktestConfig(BaseModel):
     returns: Literal["log", "absolute"] = "log"
     side: Literal["long", "short"] = "long"
     target_breach_rate: float | None = Field(None, gt=0.0, lt=0.5)
-    apc: Literal["none", "stress_weight", "floor", "buffer"] = "none"
+    degrees_of_freedom: float = Field(5.0, gt=2.0)
+    scan_multiple: float = Field(3.0, gt=0.0)
+    scan_floor: float = Field(0.0, ge=0.0)
+    close_out_days: int = Field(2500, ge=100)
+    flat_rate: float | None = Field(None, gt=0.0)
+    apc: Literal[
+        "none",
+        "buffer",
+        "buffer_path",
+        "stress_weight",
+        "long_run_floor",
+        "stress_floor",
+        "step",
+    ] = "none"
     stress_weight: float = Field(0.25, ge=0.0, le=1.0)
     stress_days: int = Field(250, ge=20)
     stress_start: date | None = None
     stress_end: date | None = None
+    stress_choice: Literal["hindsight", "known"] = "hindsight"
     floor_days: int = Field(2500, ge=250)
     buffer: float = Field(0.25, ge=0.0)
     buffer_mean_days: int = Field(250, ge=2)
@@ -140,10 +188,4 @@ class BacktestConfig(BaseModel):
         """Return the confidence of the tail measure."""
         if self.confidence is not None:
             return self.confidence
-        return 0.975 if self.model == "fhs_es" else 0.99
-
-    def expected_rate(self) -> float:
-        """Return the breach rate that the coverage test expects."""
-        if self.target_breach_rate is not None:
-            return self.target_breach_rate
-        return 0.01 if self.model == "fhs_es" else 1.0 - self.level()
+        return 0.975 if self.model in ("fhs_es", "t_es") else 0.99

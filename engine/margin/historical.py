@@ -17,6 +17,8 @@ from engine.domain.arrays import Float64Array
 from engine.domain.failures import InputError
 
 SEED_DAYS = 250
+MIN_SCENARIOS = 250
+"""Fewest scenarios a historical margin is computed from: one year of business days."""
 
 
 def ewma_variance(

@@ -8,24 +8,25 @@ sparse product, and the tail of each agreement is taken.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from engine.domain.arrays import BoolArray, Float64Array, Int64Array
-from engine.domain.failures import Failure, FailureReason, InputError
-from engine.margin.config import MIN_SCENARIOS, MarginConfig
-from engine.margin.exposure import MOST_SHOWN, Exposures, agreement_failure, unit_pnl
+from engine.domain.failures import Failure
+from engine.margin.exposure import Exposures, unit_pnl
+from engine.margin.family import FamilyMargin, pairs_of
 from engine.margin.historical import (
     ewma_volatility,
     filtered_scenarios,
-    first_observation,
     overlapping_sums,
     tail_count,
-    worst_volatility_period,
 )
 
-HISTORICAL = ("fhs_var", "fhs_es")
+if TYPE_CHECKING:
+    from engine.margin.config import MarginConfig
 
 
 @dataclass(frozen=True)
@@ -55,32 +56,17 @@ class TailMargin:
 class HistoricalModel:
     """Scenarios of one book and market, prepared once and used for baseline and stress.
 
-    Attributes
-    ----------
-    classes : list of ScenarioClass
-    failed : bool array of shape (n_agreements,)
-        Agreements with too little history.
-    failures : list of Failure
-    stress_period : dict of agreement row to (first row, last row) of `market.returns`
-        Of every agreement with a stress weight, from its own factors: what the fund holds
-        elsewhere must not change an agreement's margin.
+    Takes the agreements `rows`, whose history was checked (`engine.margin.enough_history`), and
+    groups them in `classes`.
     """
 
-    def __init__(self, exposures: Exposures, config: MarginConfig) -> None:
+    def __init__(self, exposures: Exposures, rows: Int64Array, config: MarginConfig) -> None:
         self.exposures = exposures
         self.config = config
-        self.failures: list[Failure] = []
-        agreements = exposures.book.agreements
-        self.failed: BoolArray = np.zeros(len(agreements), dtype=np.bool_)
-        self._check_history()
-        active = np.isin(agreements.model, HISTORICAL) & ~exposures.failed & ~self.failed
-        active &= np.bincount(exposures.pair_agreement, minlength=len(agreements)) > 0
-        self.classes = self._classes(active)
+        self.classes = self._classes(rows)
         self._daily: dict[float, Float64Array] = {}
         self._limits: dict[float, tuple[Int64Array, Float64Array]] = {}
-        self.stress_period = self._stress_periods(active & (agreements.stress_weight > 0.0))
-        if self.failed[active].any():
-            self.classes = self._classes(active & ~self.failed)
+        self._today: dict[tuple[float, int, int], TailMargin] = {}
 
     def filtered(self, group: ScenarioClass, scale: float = 1.0) -> TailMargin:
         """Margin of a class on filtered moves times `scale` (see `factor_scale`)."""
@@ -91,27 +77,37 @@ class HistoricalModel:
         moves = overlapping_sums(daily, h) if overlapping else daily * math.sqrt(h)
         return self._tail(group, moves * self.factor_scale(group.ewma_lambda, scale))
 
-    def stressed(self, group: ScenarioClass) -> TailMargin:
-        """Margin of a class on the unfiltered moves of each agreement's stress period.
+    def today(self, group: ScenarioClass) -> TailMargin:
+        """Margin of one of `classes` on filtered moves at today's volatility, computed once."""
+        key = (group.ewma_lambda, group.mpor_days, group.lookback_days)
+        if key not in self._today:
+            self._today[key] = self.filtered(group)
+        return self._today[key]
 
-        Agreements without a stress weight have margin 0 and no scenarios.
-        """
+    def unfiltered(self, group: ScenarioClass, first: int, last: int) -> TailMargin:
+        """Margin of a class on the moves as they were on rows first .. last of the history."""
+        daily = self.exposures.market.returns[first : last + 1]
         h = group.mpor_days
         overlapping = self.config.aggregation == "overlapping"
-        n = len(group.agreements)
-        out = TailMargin(np.zeros(n), np.zeros(len(group.pairs)), np.zeros(n, dtype=np.int64))
-        by_period: dict[tuple[int, int], list[int]] = {}
-        for a in group.agreements.tolist():
-            if a in self.stress_period:
-                by_period.setdefault(self.stress_period[a], []).append(a)
-        for (first, last), members in by_period.items():
-            daily = self.exposures.market.returns[first : last + 1]
-            moves = overlapping_sums(daily, h) if overlapping else daily * math.sqrt(h)
-            part = self._class((group.ewma_lambda, h, group.lookback_days), members)
-            tail = self._tail(part, moves)
-            at = np.isin(group.agreements, members)
-            out.agreement[at], out.scenarios[at] = tail.agreement, tail.scenarios
-            out.pair[np.isin(group.pairs, part.pairs)] = tail.pair
+        moves = overlapping_sums(daily, h) if overlapping else daily * math.sqrt(h)
+        return self._tail(group, moves)
+
+    def part(self, group: ScenarioClass, members: list[int]) -> ScenarioClass:
+        """Return the class of only some of its agreements."""
+        return self._class((group.ewma_lambda, group.mpor_days, group.lookback_days), members)
+
+    def daily_losses(self, group: ScenarioClass, days: int) -> Float64Array:
+        """Loss of each agreement on the one-day moves of the last `days` days, (n, days), USD.
+
+        Moves before a factor's first observation count as zero.
+        """
+        exposures = self.exposures
+        moves = np.nan_to_num(exposures.market.returns[-days:], nan=0.0)
+        pnl = unit_pnl(exposures, group.instruments, moves)
+        quantity = exposures.quantity_usd[group.pairs][:, group.instruments]
+        owner = np.searchsorted(group.agreements, exposures.pair_agreement[group.pairs])
+        out = np.zeros((len(group.agreements), moves.shape[0]))
+        np.add.at(out, owner, -np.asarray(quantity @ pnl))
         return out
 
     def factor_scale(self, ewma_lambda: float, scale: float) -> Float64Array:
@@ -187,9 +183,8 @@ class HistoricalModel:
             )
         return TailMargin(margin, pair, scenarios)
 
-    def _classes(self, active: BoolArray) -> list[ScenarioClass]:
+    def _classes(self, rows: Int64Array) -> list[ScenarioClass]:
         agreements = self.exposures.book.agreements
-        rows = np.flatnonzero(active)
         keys: dict[tuple[float, int, int], list[int]] = {}
         for a in rows:
             key = (
@@ -206,75 +201,43 @@ class HistoricalModel:
         held = np.unique(exposures.quantity_usd[pairs].indices).astype(np.int64)
         return ScenarioClass(*key, np.array(members, dtype=np.int64), pairs, held)
 
-    def _check_history(self) -> None:
-        """Fail agreements with too few scenarios; name factors that shorten a lookback."""
-        exposures = self.exposures
-        book, market = exposures.book, exposures.market
-        days = np.isfinite(market.returns).sum(axis=0)
-        names = market.factors.factor_id
-        first = first_observation(market.returns)
-        seeds = [market.returns[f : f + self.config.seed_days, k] for k, f in enumerate(first)]
-        still = np.array([len(seed) > 0 and float(np.var(seed)) == 0.0 for seed in seeds])
-        self._flat: BoolArray = still & ~(market.factors.daily_vol_floor > 0.0)
-        for a in np.flatnonzero(np.isin(book.agreements.model, HISTORICAL)):
-            used = np.flatnonzero(exposures.agreement_factor[a])
-            if len(used) == 0 or exposures.failed[a]:
-                continue
-            lost = int(book.agreements.mpor_days[a]) - 1
-            wanted = int(book.agreements.lookback_days[a])
-            short = used[np.minimum(days[used] - lost, wanted) < MIN_SCENARIOS]
-            young = used[days[used] - lost < wanted]
-            flat = used[self._flat[used]]
-            if len(flat) and book.agreements.ewma_lambda[a] < 1.0:
-                self.failed[a] = True
-                message = (
-                    f"factors {_listed(names[flat])} do not move at the start of their history "
-                    "and have a daily_vol_floor of 0; give them one above 0"
-                )
-                reason = FailureReason.INVALID
-                self.failures.append(agreement_failure(book, int(a), reason, message))
-            elif len(short):
-                self.failed[a] = True
-                message = (
-                    f"a lookback of {wanted} days gives "
-                    f"{min(wanted, int(days[short].min()) - lost)} scenarios of "
-                    f"{_listed(names[short])}, fewer than {MIN_SCENARIOS}; lengthen the history "
-                    "or the lookback, or remove the positions"
-                )
-                reason = FailureReason.MISSING_DATA
-                self.failures.append(agreement_failure(book, int(a), reason, message))
-            elif len(young):
-                have = int(days[young].min()) - lost
-                self.failures.append(
-                    Failure(
-                        FailureReason.MISSING_DATA,
-                        str(names[young[np.argmin(days[young])]]),
-                        f"agreement {book.agreements.agreement_id[a]}",
-                        f"its lookback of {wanted} days has {have} scenarios, from factors "
-                        f"{_listed(names[young])}; the margin uses these {have}: lengthen the "
-                        "history for all",
-                    )
-                )
 
-    def _stress_periods(self, weighted: BoolArray) -> dict[int, tuple[int, int]]:
-        """Worst period of each weighted agreement's own factors; one without is failed."""
-        exposures = self.exposures
-        periods: dict[int, tuple[int, int]] = {}
-        found: dict[bytes, tuple[int, int]] = {}
-        for a in np.flatnonzero(weighted).tolist():
-            used = exposures.agreement_factor[a]
-            try:
-                if used.tobytes() not in found:
-                    found[used.tobytes()] = worst_volatility_period(
-                        exposures.market.returns[:, used], self.config.stress_days
-                    )
-                periods[a] = found[used.tobytes()]
-            except InputError as error:
-                self.failed[a] = True
-                message = f"stress period: {error}"
-                reason = FailureReason.MISSING_DATA
-                self.failures.append(agreement_failure(exposures.book, a, reason, message))
-        return periods
+class HistoricalFamily:
+    """Models `fhs_var` and `fhs_es`: the tail of the book revalued on filtered moves."""
+
+    failures: tuple[Failure, ...] = ()
+
+    def __init__(self, model: HistoricalModel, rows: Int64Array) -> None:
+        self.model, self.rows = model, rows
+
+    def margin(self, scale: Float64Array) -> FamilyMargin:
+        """Return the margin when volatility is `scale` (n_agreements,) times today's."""
+        exposures = self.model.exposures
+        rows = self.rows
+        pairs = pairs_of(exposures, rows)
+        im, pair_im = np.zeros(len(rows)), np.zeros(len(pairs))
+        basis: dict[str, dict[str, Any]] = {}
+        for group in self.model.classes:
+            for part, tail in self._tails(group, scale):
+                own, own_pair = np.isin(part.agreements, rows), np.isin(part.pairs, pairs)
+                im[np.searchsorted(rows, part.agreements[own])] = tail.agreement[own]
+                pair_im[np.searchsorted(pairs, part.pairs[own_pair])] = tail.pair[own_pair]
+                for a, used in zip(part.agreements[own], tail.scenarios[own], strict=True):
+                    name = str(exposures.book.agreements.agreement_id[a])
+                    basis[name] = {"scenarios": int(used)}
+        return FamilyMargin(rows, im, pairs, pair_im, basis=basis)
+
+    def _tails(
+        self, group: ScenarioClass, scale: Float64Array
+    ) -> Iterator[tuple[ScenarioClass, TailMargin]]:
+        """Tails of a class, one for each different scale of the family's agreements in it."""
+        members = group.agreements[np.isin(group.agreements, self.rows)]
+        if (scale[members] == 1.0).all():
+            yield group, self.model.today(group)
+            return
+        for factor in np.unique(scale[members]):
+            part = self.model.part(group, members[scale[members] == factor].tolist())
+            yield part, self.model.filtered(part, float(factor))
 
 
 def tail_contributions(
@@ -311,8 +274,3 @@ def tail_contributions(
         return 0.0, np.zeros(len(loss))
     shares = loss[:, tail].mean(axis=1) * (margin / es)
     return margin, shares
-
-
-def _listed(names: np.ndarray) -> str:
-    shown = ", ".join(str(name) for name in names[:MOST_SHOWN])
-    return f"{shown} and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else shown

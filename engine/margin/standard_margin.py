@@ -1,7 +1,9 @@
 """Margin of agreements with a standard model: SIMM on sensitivities, or the schedule.
 
-Neither is a sum over managers, so an agreement's margin is shared between its managers pro rata
-to the margin each would have alone under the same agreement.
+SIMM is shared between managers by Euler's theorem, or by Aumann-Shapley above a concentration
+threshold (`engine.margin.simm.attribution`): a manager who hedges the others has a negative share.
+The schedule is no sum and has no useful derivative; it is shared pro rata to the margin each would
+have alone. So is SIMM on a user's CRIF whose rows are not all of known positions.
 """
 
 from __future__ import annotations
@@ -17,14 +19,15 @@ from engine.domain.crif import CrifTable
 from engine.domain.failures import Failure, FailureReason, InputError
 from engine.margin.config import MarginConfig
 from engine.margin.exposure import Exposures, agreement_failure, take
+from engine.margin.family import pro_rata
+from engine.margin.notional import notional_per_unit
 from engine.margin.schedule import ScheduleTrades, maturity_years, schedule_margin
 from engine.margin.simm import simm_by_portfolio, simm_versions
+from engine.margin.simm.attribution import simm_attribution
 from engine.margin.simm.rulebook import load_parameters
 from engine.pricing.sensitivities import crif_from_positions
 from engine.pricing.value import value_per_unit
 
-# Kinds whose notional is the multiplier itself; a rate future quotes multiplier per 1 per cent.
-FACE = {"swap": 1.0, "cds": 1.0, "bond": 1.0, "rate_future": 100.0}
 SCHEDULE_CLASS = {
     "rates": "Rates",
     "credit": "Credit",
@@ -40,12 +43,12 @@ MATURITY_MATTERS = ("Rates", "Credit")
 class StandardMargin:
     """Margin before threshold and its split over managers, in USD.
 
-    `agreement` (n_agreements,), zero for other models; `alone` (n_pairs,), each manager's margin
-    alone; `failed` (n_agreements,); `simm_version` used, or None without such an agreement.
+    `agreement` (n_agreements,), zero for other models; `pair` (n_pairs,), each manager's share;
+    `failed` (n_agreements,); `simm_version` used, or None without such an agreement.
     """
 
     agreement: Float64Array
-    alone: Float64Array
+    pair: Float64Array
     failed: BoolArray
     simm_version: str | None
     failures: tuple[Failure, ...]
@@ -114,7 +117,44 @@ def standard_margin(
         for name, amount in by_pair.items():
             alone[int(name)] = amount
     _schedule(exposures, config, total, alone, failed, failures)
-    return StandardMargin(total, alone, failed, version, tuple(failures))
+    pair = pro_rata(total, alone, exposures.pair_agreement)
+    if version is not None:
+        _share_simm(exposures, used, version, config, total, pair, failures)
+    return StandardMargin(total, pair, failed, version, tuple(failures))
+
+
+def _share_simm(
+    exposures: Exposures,
+    crif: CrifTable,
+    version: str,
+    config: MarginConfig,
+    total: Float64Array,
+    pair: Float64Array,
+    failures: list[Failure],
+) -> None:
+    """Put the exact shares of SIMM agreements into `pair`, where every CRIF row has a position."""
+    kept = exposures.book.positions.position_id[exposures.position]
+    pair_of = dict(zip(kept, exposures.position_pair.tolist(), strict=True))
+    owner = np.array([pair_of.get(t, -1) for t in crif.trade_id], dtype=np.int64)
+    names = exposures.book.agreements.agreement_id
+    margined = set(names[(total > 0.0) & (exposures.book.agreements.model == "simm")])
+    foreign = set(crif.portfolio_id[owner < 0])
+    rows = np.flatnonzero([name in margined - foreign for name in crif.portfolio_id])
+    if not len(rows):
+        return
+    try:
+        found = simm_attribution(
+            _rows(crif, rows), owner[rows].astype(object), version,
+            config.simm_horizon_days, config.side,
+        )  # fmt: skip
+    except ArithmeticError as error:
+        message = f"{error}; SIMM is shared between managers pro rata to stand-alone margin instead"
+        reason = FailureReason.CALCULATION_FAILED
+        failures.append(Failure(reason, version, "SIMM attribution", message))
+        return
+    exact = np.bincount(owner[rows], weights=found.by_row, minlength=len(pair))
+    shared = np.isin(names[exposures.pair_agreement], list(margined - foreign))
+    pair[:] = np.where(shared, exact, pair)
 
 
 def _derived_crif(exposures: Exposures) -> tuple[CrifTable, list[Failure]]:
@@ -246,16 +286,13 @@ def _schedule(
 def _trades(exposures: Exposures, kept: Int64Array) -> tuple[ScheduleTrades, Int64Array]:
     """Positions as schedule trades; ended ones are left out.
 
-    Notional: face amount of swaps, CDS, bonds and rate futures, otherwise multiplier * |level|.
     Maturity: the tenor, or the time to expiry; it only matters for rates and credit.
     """
     book, market = exposures.book, exposures.market
     terms = take(exposures.instruments, exposures.position_instrument[kept])
     usd = exposures.usd[exposures.position_instrument[kept]]
     quantity = book.positions.quantity[exposures.position[kept]]
-    level = np.abs(market.level[terms.factor])
-    unit = np.array([FACE.get(kind, np.nan) for kind in terms.kind], dtype=np.float64)
-    notional = quantity * usd * terms.multiplier * np.where(np.isnan(unit), level, unit)
+    notional = quantity * usd * notional_per_unit(terms, market)
     classes = np.array(
         [SCHEDULE_CLASS[name] for name in market.factors.asset_class[terms.factor]], dtype=object
     )

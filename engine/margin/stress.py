@@ -6,17 +6,16 @@ import math
 
 import numpy as np
 
+from engine.domain.agreements import REACTIVE_MODELS
 from engine.domain.arrays import BoolArray, Float64Array
 from engine.domain.book import Book
 from engine.domain.crif import CrifTable
 from engine.domain.failures import Failure
 from engine.domain.market import MarketState
 from engine.domain.results import MarginResult, StressMarginResult
-from engine.margin.baseline import im_threshold_usd, report_not_finite
-from engine.margin.concentration import concentration_add_on, concentration_inputs
 from engine.margin.config import MarginConfig
-from engine.margin.exposure import Exposures, net_positions
-from engine.margin.scenario_margin import HistoricalModel
+from engine.margin.exposure import net_positions
+from engine.margin.required import MarginEngine
 
 
 def volatility_scale(ewma_lambda: float, multiplier: float, horizon_days: int) -> float:
@@ -101,39 +100,16 @@ def _under_volatility(
     failures: list[Failure],
 ) -> Float64Array:
     """IM plus add-ons, (n_multipliers, n_agreements); NaN where it could not be computed."""
-    exposures = net_positions(book, market)
-    model = HistoricalModel(exposures, config)
-    inputs = concentration_inputs(exposures, config)
     agreements, days = book.agreements, config.stress_horizon_days
-    decay = np.where(np.isnan(agreements.ewma_lambda), 1.0, agreements.ewma_lambda)
-    reacts = np.zeros(len(agreements), dtype=np.bool_)
-    fixed = np.zeros(len(agreements))
-    for group in model.classes:
-        reacts[group.agreements] = True
-        weight = agreements.stress_weight[group.agreements]
-        if (weight > 0.0).any():
-            fixed[group.agreements] = weight * model.stressed(group).agreement
-    threshold = im_threshold_usd(exposures)
-    failed = np.zeros(len(agreements), dtype=np.bool_)
+    engine = MarginEngine(net_positions(book, market), config, models=REACTIVE_MODELS)
+    reacts = np.isin(agreements.model, REACTIVE_MODELS)
+    decay = np.where(reacts, agreements.ewma_lambda, 1.0)
+    already_named = len(engine.failures)
     out = np.empty((len(config.volatility_multipliers), len(agreements)))
     for i, multiplier in enumerate(config.volatility_multipliers):
         scale = np.array([volatility_scale(float(d), multiplier, days) for d in decay])
-        im = _historical(exposures, model, fixed, scale)
-        report_not_finite(book, im, failed, failures)
-        im = np.where(reacts, np.maximum(0.0, im - threshold), baseline_im)
-        out[i] = agreements.broker_multiplier * im + concentration_add_on(inputs, config, scale)
-    out[:, failed] = np.nan
+        im = np.where(reacts, engine.at(scale).im, baseline_im)
+        out[i] = im + sum(engine.add_ons(im, scale).values())
+    out[:, engine.failed] = np.nan
+    failures += engine.failures[already_named:]
     return out
-
-
-def _historical(
-    exposures: Exposures, model: HistoricalModel, fixed: Float64Array, scale: Float64Array
-) -> Float64Array:
-    """IM of historical models before thresholds, (n_agreements,), with volatility scaled."""
-    agreements = exposures.book.agreements
-    im = np.zeros(len(agreements))
-    for group in model.classes:
-        now = model.filtered(group, float(scale[group.agreements[0]])).agreement
-        weight = agreements.stress_weight[group.agreements]
-        im[group.agreements] = (1.0 - weight) * now + fixed[group.agreements]
-    return im

@@ -10,9 +10,9 @@ import pytest
 from engine.margin.baseline import (
     UNATTRIBUTED,
     calculate_margin_requirements,
-    pro_rata,
 )
 from engine.margin.config import MarginConfig
+from engine.margin.family import pro_rata
 from engine.margin.historical import (
     ewma_volatility,
     expected_shortfall,
@@ -88,7 +88,7 @@ def test_everything_sums(builder, market):
     assert result.failures == ()
     assert list(result.agreement_id) == list(book.agreements.agreement_id)
     totals = result.totals()
-    for key in ("im_usd", "vm_usd"):
+    for key in ("im_usd", "vm_usd", "add_ons_usd"):
         shares = sum(row[key] for row in result.by_manager.values())
         assert shares == pytest.approx(totals[key], rel=1e-12, abs=1e-6)
     assert list(result.by_manager) == ["M1", "M2", "M3"]
@@ -245,7 +245,9 @@ def test_bilateral_vm_is_the_csa_call_in_its_currency(builder, market):
     assert result.vm_usd[0] == pytest.approx(1.06 * 1e3 * np.ceil((owed_eur - 1e4 - 2e3) / 1e3))
     assert result.vm_usd[1] == 7e4
     # Nobody holds a position there, and nothing may vanish from the sum.
-    assert result.by_manager[UNATTRIBUTED] == {"im_usd": 0.0, "vm_usd": 7e4}
+    assert result.by_manager[UNATTRIBUTED] == {
+        "im_usd": 0.0, "vm_usd": 7e4, "add_ons_usd": 0.0,
+    }  # fmt: skip
     assert result.by_manager["M1"]["vm_usd"] == pytest.approx(result.vm_usd[0])
 
 
@@ -286,7 +288,7 @@ def test_failures_name_the_item_and_the_rest_goes_on(builder):
     assert "MIXED" in by_item["PLN"].where
     assert by_item["ABROAD"].reason == "CURRENCY_CONVERSION"
     assert result.im_usd[0] == pytest.approx(result.im_usd[2], rel=1e-12)
-    assert result.basis["scenarios"]["SHORT"] == 599
+    assert result.basis["agreements"]["SHORT"]["scenarios"] == 599
 
 
 def test_a_peg_without_a_floor_fails_its_agreements_only(builder):
@@ -348,7 +350,7 @@ def test_sample_fund_sums(sample):
     stressed = project_stress_margin(book, market, result, CONFIG)
     failed = {f.item for f in result.failures} & set(book.agreements.agreement_id)
     assert set(result.agreement_id) | failed == set(book.agreements.agreement_id)
-    for key in ("im_usd", "vm_usd"):
+    for key in ("im_usd", "vm_usd", "add_ons_usd"):
         shares = sum(row[key] for row in result.by_manager.values())
         assert shares == pytest.approx(result.totals()[key], rel=1e-9, abs=1e-3)
     assert (np.diff(stressed.im_usd.sum(axis=1)) > 0.0).all()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from decimal import Decimal
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -159,3 +161,114 @@ def test_worst_volatility_period_is_found_and_waits_for_every_factor():
     assert last - first == 249
     with pytest.raises(InputError, match="only 800 days"):
         worst_volatility_period(r, 900)
+
+
+def test_volatility_starts_from_its_own_seed_and_floor():
+    r = np.random.default_rng(18).normal(size=300)
+    assert ewma_volatility(r, 0.97, 40)[0] == np.sqrt(np.var(r[:40]))
+    # A floor from a column of mixed type gives numbers none the less.
+    floored = ewma_volatility(np.zeros((3, 1)), 0.97, floor=np.array([0.002], dtype=np.object_))
+    assert floored.dtype == np.float64
+    assert floored.tolist() == [[0.002]] * 4
+
+
+def test_two_days_are_summed_and_no_filter_is_none():
+    r = np.array([[0.01], [0.02], [-0.05], [0.04]])
+    assert filtered_scenarios(r, 1.0, 2, 2)[:, 0] == pytest.approx([-0.03, -0.01], rel=1e-14)
+    assert filtered_scenarios(r, 1.0, 2, 2, aggregation="sqrt")[:, 0] == pytest.approx(
+        [-0.05 * np.sqrt(2.0), 0.04 * np.sqrt(2.0)], rel=1e-14
+    )
+    assert filtered_scenarios(r, 1.0, 1, 4).tolist() == r.tolist()
+    # Without the filter nothing is divided by a volatility, so a flat factor is no error.
+    assert filtered_scenarios(np.zeros((4, 1)), 1.0, 1, 4).tolist() == [[0.0]] * 4
+    with pytest.raises(InputError, match="^aggregation is 'mean'; use 'overlapping' or 'sqrt'$"):
+        filtered_scenarios(r, 1.0, 2, 2, aggregation="mean")
+
+
+def test_the_first_flat_factor_is_named():
+    r = np.random.default_rng(19).normal(size=(40, 3))
+    r[:, 1:] = 0.0
+    said = "^column 1 has a volatility of 0 inside the lookback; give the factor a daily_vol_floor"
+    with pytest.raises(InputError, match=said):
+        filtered_scenarios(r, 0.97, 1, 20)
+
+
+def test_one_sum_is_enough_and_sums_are_floats():
+    assert overlapping_sums(np.array([1.0, 2.0]), 2).tolist() == [3.0]
+    assert overlapping_sums(np.array([1, 2, 4]), 2).dtype == np.float64
+    with pytest.raises(InputError, match="^1 daily moves cannot form one 2-day sum$"):
+        overlapping_sums(np.array([1.0]), 2)
+
+
+@pytest.mark.parametrize("confidence", [-0.01, 0.0, 1.0, 1.5, np.nan])
+def test_a_confidence_at_or_beyond_the_ends_is_refused(confidence):
+    said = f"^confidence is {confidence}; it must lie between 0 and 1$"
+    with pytest.raises(InputError, match=said):
+        tail_count(100, confidence)
+
+
+def test_a_tail_of_one_scenario():
+    assert tail_count(1, 0.99) == 1
+    assert tail_count(1, 1e-12) == 1
+    with pytest.raises(InputError, match="^a tail measure needs at least one scenario$"):
+        tail_count(0, 0.99)
+
+
+def test_tail_measures_row_by_row_of_any_number():
+    losses = np.array([[4.0, 1.0, 3.0, 2.0], [10.0, 40.0, 20.0, 30.0]])
+    assert value_at_risk(losses, 0.5).tolist() == [3.0, 30.0]
+    assert expected_shortfall(losses, 0.5).tolist() == [3.5, 35.0]
+    decimals = [Decimal("1.5"), Decimal("2.5")]
+    assert value_at_risk(decimals, 0.5) == expected_shortfall(decimals, 0.5) == 2.5
+    with pytest.raises(InputError, match="^a scenario loss is NaN or infinite; check the factor's"):
+        expected_shortfall([1.0, np.inf], 0.5)
+
+
+def test_equal_losses_are_taken_oldest_first():
+    losses = np.tile([1.0, 3.0, 2.0], 200)
+    expected = [*range(1, 600, 3), *range(2, 302, 3)]
+    assert tail_scenarios(losses, 0.5).tolist() == expected
+
+
+# Squares over their mean, averaged over the factors: the last rows lead in the first factor by
+# more than the first rows in the second, whose unit is 500 times larger. The third never moves.
+UNITS = np.column_stack([
+    0.01 * np.array([1.0, 1.0, 1.0, 1.0, 3.0, 3.0]),
+    5.0 * np.array([1.5, 1.5, 1.0, 1.0, 1.0, 1.0]),
+    np.zeros(6),
+])  # fmt: skip
+
+
+def test_no_factor_rules_the_stress_period_by_its_unit():
+    assert worst_volatility_period(UNITS, 2) == (4, 5)
+    assert worst_volatility_period(UNITS[::-1], 2) == (0, 1)
+    # The first window counts in full even where it leads by little.
+    assert worst_volatility_period(UNITS[:4], 2) == (0, 1)
+    assert worst_volatility_period(UNITS, 6) == (0, 5)
+    with pytest.raises(InputError, match="only 6 days have all 3 factors; a stress period needs 7"):
+        worst_volatility_period(UNITS, 7)
+
+
+@pytest.mark.parametrize("decay", [-0.5, 0.0, np.nextafter(1.0, 2.0), 1.5, np.nan])
+def test_a_decay_outside_its_range_is_refused(decay):
+    said = f"^ewma_lambda is {decay}; it must be above 0 and at most 1$"
+    with pytest.raises(InputError, match=said):
+        ewma_variance([0.01, 0.02], decay)
+
+
+def test_variance_of_decimals_and_of_a_seed_that_stays():
+    returns = [Decimal("0.01"), Decimal("0.02")]
+    got = ewma_variance(returns, 0.97, backcast=Decimal("0.0001"))
+    assert got == pytest.approx([0.0001, 0.0001, 0.000109], abs=1e-18)
+    # Lambda 1 holds the seed for ever: the variance of 1 and 3 about their mean.
+    assert ewma_variance([1.0, 3.0], 1.0).tolist() == [1.0, 1.0, 1.0]
+
+
+def test_factors_that_start_late_or_never():
+    nan = np.nan
+    table = np.array([[1.0, nan, nan], [3.0, 2.0, nan], [1.0, 4.0, nan]])
+    got = ewma_variance(table, 0.5, seed_days=2)
+    assert got[:, 0].tolist() == [1.0, 1.0, 5.0, 3.0]
+    assert np.isnan(got[0, 1])
+    assert got[1:, 1].tolist() == [1.0, 2.5, 9.25]
+    assert np.isnan(got[:, 2]).all()

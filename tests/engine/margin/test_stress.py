@@ -3,14 +3,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from engine.margin.add_ons.config import AddOnConfig
 from engine.margin.baseline import calculate_margin_requirements
 from engine.margin.config import MarginConfig
 from engine.margin.stress import project_stress_margin, volatility_scale
 from tests.support.tiny_fund import SCHEDULE, SIMM, tiny_market
 
+NO_BID_ASK = AddOnConfig(bid_ask_multiplier=0.0)
+
 
 def _project(builder, market, **choices):
-    book, config = builder.build(market), MarginConfig(**choices)
+    book, config = builder.build(market), MarginConfig(**{"add_ons": NO_BID_ASK, **choices})
     base = calculate_margin_requirements(book, market, config)
     return base, project_stress_margin(book, market, base, config)
 
