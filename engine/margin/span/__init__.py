@@ -1,0 +1,1 @@
+"""Scan-based risk arrays: margin from the worst of a fixed grid of price and volatility moves."""
