@@ -1,0 +1,1 @@
+"""The close-out family: positions and collateral unwound over several days."""
