@@ -2,7 +2,9 @@
 
 Tools: EMIR RTS 153/2013 Article 28(1): (a) a buffer of at least 25 %, used up when calculated
 margin rises; (b) a weight of at least 25 % on stressed observations; (c) never below the margin
-of a ten-year lookback. Measures: Murphy, Vasios and Vause (2014), Bank of England.
+of a ten-year lookback. Some services floor margin at that of a stress period instead. Measures:
+Murphy, Vasios and Vause (2014), Bank of England. Tools that remember yesterday are in
+`engine.margin.procyclicality_paths`.
 No tool removes the spike; what a tool gains in calm it costs in mean margin: show both.
 """
 
@@ -12,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.domain.arrays import DateArray, Float64Array
+from engine.domain.agreements import APC_TOOLS
+from engine.domain.arrays import BoolArray, DateArray, Float64Array, StrArray
 from engine.domain.failures import InputError
 
 
@@ -31,6 +34,92 @@ def stress_weighted(
 def long_run_floor(base: Float64Array, floor: Float64Array) -> Float64Array:
     """Return max(base, floor); tool (c). NaN in `floor` (history still too short) is no floor."""
     return np.fmax(np.asarray(base, dtype=np.float64), floor)
+
+
+def stress_floor(base: Float64Array, stress: Float64Array | float) -> Float64Array:
+    """Return max(base, stress): never below the margin of the stress period.
+
+    The stress margin is computed by the same measure on the dates of a stress period; services
+    recalibrate it yearly. NaN gives NaN. `stress_floor([80.0, 120.0], 100.0)` is [100.0, 120.0].
+    """
+    return np.maximum(np.asarray(base, dtype=np.float64), stress)
+
+
+def with_buffer(
+    base: Float64Array, mean: Float64Array | float, buffer: Float64Array | float
+) -> Float64Array:
+    """Return max(base, min((1 + b) * base, (1 + b) * mean)); tool (a) given the mean margin.
+
+    The buffer is whole while base is at or below the mean, shrinks one for one as base rises and
+    is gone when base reaches (1 + b) times the mean. NaN gives NaN.
+    `with_buffer([100.0, 120.0, 130.0], 100.0, 0.25)` is [125.0, 125.0, 130.0].
+    """
+    base = np.asarray(base, dtype=np.float64)
+    factor = 1.0 + np.asarray(buffer, dtype=np.float64)
+    return np.asarray(np.maximum(base, np.minimum(factor * base, factor * np.asarray(mean))))
+
+
+def tool_today(
+    tool: StrArray,
+    im_now: Float64Array,
+    im_stress: Float64Array,
+    im_long_run: Float64Array,
+    im_mean: Float64Array,
+    stress_weight: Float64Array,
+    buffer: Float64Array,
+) -> Float64Array:
+    """Return margin after each agreement's tool on one day.
+
+    Under a volatility step only `im_now` rises: the buffer is used up, and floors stop binding, by
+    themselves.
+
+    Parameters
+    ----------
+    tool : object array of str, shape (n,)
+        Of `engine.domain.agreements.APC_TOOLS`.
+    im_now : float64 array of shape (n,)
+        Calculated margin.
+    im_stress : float64 array of shape (n,)
+        Margin on the stress period; read by `stress_weight` and `stress_floor` only.
+    im_long_run : float64 array of shape (n,)
+        Margin of a ten-year lookback; read by `long_run_floor` only.
+    im_mean : float64 array of shape (n,)
+        Mean calculated margin of the past 250 days; read by `buffer` only.
+    stress_weight, buffer : float64 arrays of shape (n,)
+        Fractions; each read by its own tool only.
+
+    Returns
+    -------
+    float64 array of shape (n,)
+        In the unit of the margins. NaN where a number that the tool reads is NaN: a floor that is
+        not known must not pass for none.
+
+    Raises
+    ------
+    InputError
+        For an unknown tool, a weight outside 0 to 1 or a negative buffer, with its row.
+
+    Examples
+    --------
+    im_now 100, stress 300, long run 130, mean 90, weight and buffer 0.25: none 100, buffer
+    112.5, stress_weight 150, long_run_floor 130, stress_floor 300.
+    """
+    names = np.asarray(tool, dtype=np.object_)
+    uses = {name: np.asarray(names == name, dtype=np.bool_) for name in APC_TOOLS}
+    _refuse(~np.isin(names.astype(str), APC_TOOLS), names, f"tool is not one of {APC_TOOLS}")
+    wrong = uses["stress_weight"] & ~((stress_weight >= 0.0) & (stress_weight <= 1.0))
+    _refuse(wrong, stress_weight, "stress weight must lie between 0 and 1")
+    _refuse(uses["buffer"] & ~(buffer >= 0.0), buffer, "buffer must not be negative")
+    blend = (1.0 - stress_weight) * im_now + stress_weight * im_stress
+    after = {
+        "buffer": with_buffer(im_now, im_mean, buffer),
+        "stress_weight": blend,
+        "long_run_floor": np.maximum(im_now, im_long_run),
+        "stress_floor": stress_floor(im_now, im_stress),
+    }
+    return np.select(
+        [uses[name] for name in after], list(after.values()), np.asarray(im_now, dtype=np.float64)
+    )
 
 
 @dataclass(frozen=True)
@@ -83,7 +172,7 @@ def buffered_margin(base: Float64Array, buffer: float, mean_days: int) -> Buffer
     if len(base) >= mean_days:
         windows = np.lib.stride_tricks.sliding_window_view(base, mean_days)
         mean[mean_days - 1 :] = windows.mean(axis=1)
-    margin = np.maximum(base, np.minimum((1.0 + buffer) * base, (1.0 + buffer) * mean))
+    margin = with_buffer(base, mean, buffer)
     full = buffer * base
     left = np.divide(margin - base, full, out=np.zeros_like(base), where=full > 0.0)
     left[np.isnan(margin)] = np.nan
@@ -105,6 +194,12 @@ def largest_rise(margin: Float64Array, days: int) -> float:
     if len(margin) <= days:
         return float("nan")
     return float(np.max(margin[days:] / margin[:-days]) - 1.0)
+
+
+def _refuse(wrong: BoolArray, values: Float64Array | StrArray, message: str) -> None:
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise InputError(f"agreement row {row}: {values[row]!r}: {message}")
 
 
 def _positive(margin: Float64Array) -> Float64Array:

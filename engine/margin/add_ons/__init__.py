@@ -1,0 +1,1 @@
+"""Margin add-ons: what is charged on top of initial margin, formula by formula, and applied."""
