@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from decimal import Decimal
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.domain.failures import InputError
-from engine.margin.variation import csa_call, csa_requirement
+from engine.margin.variation import SAME_MONEY, csa_call, csa_requirement
 
 # exposure, threshold, mta, rounding, independent amount, held -> call
 TABLE = [
@@ -78,3 +80,70 @@ def test_bad_terms_are_refused():
         csa_call(1.0, 0.0, -1.0, 0.0, 0.0, 0.0)
     with pytest.raises(InputError, match="exposure is nan at position 1"):
         csa_call([1.0, np.nan], 0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+# Exposure crosses the threshold of 1,000,000 day by day: MTA 100,000, rounding 10,000.
+CROSSING = [(990_000, 0), (1_099_999, 0), (1_100_000, 100_000), (1_250_000, 150_000),
+            (1_200_000, 0), (1_000_000, -250_000), (900_000, 0)]  # fmt: skip
+
+
+def test_calls_while_exposure_crosses_the_threshold():
+    held = 0.0
+    for exposure, expected in CROSSING:
+        call = float(csa_call(exposure, 1_000_000, 100_000, 10_000, 0, held))
+        assert call == expected, exposure
+        held += call
+    assert held == 0.0
+
+
+@given(money, term, term, steps, term, money)
+def test_a_delivery_never_leaves_less_than_is_required(
+    exposure, threshold, mta, rounding, ia, held
+):
+    call = float(csa_call(exposure, threshold, mta, rounding, ia, held))
+    required = float(csa_requirement(exposure, threshold, ia))
+    if call > 0.0 and required > 0.0 and held >= 0.0:
+        assert 0.0 <= held + call - required + 0.01 <= max(rounding, 0.01) + 0.02
+
+
+ARGUMENTS = ("exposure", "threshold", "mta", "rounding", "independent_amount", "held")
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_every_argument_is_checked_by_name(name):
+    good = dict.fromkeys(ARGUMENTS, 0.0)
+    signed = name in ("exposure", "held")
+    rule = "finite" if signed else "finite and not negative"
+    for bad in (np.nan, -np.inf) if signed else (np.nan, -0.01):
+        said = f"^{name} is {bad:g} at position 2; it must be {rule}$"
+        with pytest.raises(InputError, match=said):
+            csa_call(**{**good, name: [0.0, 0.0, bad, bad]})
+
+
+def test_amounts_may_be_decimals_of_a_ledger():
+    row = [Decimal(x) for x in TABLE[4][:6]]
+    assert csa_call(*row) == 150_000.0
+    assert csa_requirement(row[0], row[1], row[4]) == 150_000.0
+    assert csa_requirement(*TABLE[4][:2], row[4]) == 150_000.0
+    assert csa_requirement(TABLE[4][0], row[1], TABLE[4][4]) == 150_000.0
+    assert csa_requirement([row[0]], *TABLE[4][1:5:3]).tolist() == [150_000.0]
+
+
+def test_half_a_cent_is_the_same_money():
+    # Half a cent below the MTA is at the MTA; a gap of half a cent is none.
+    least = 100.0 - SAME_MONEY
+    assert csa_call(least, 0, 100, 0, 0, 0) == least
+    assert csa_call(np.nextafter(least, 0.0), 0, 100, 0, 0, 0) == 0.0
+    assert csa_call(SAME_MONEY, 0, 0, 0, 0, 0) == 0.0
+    assert csa_call(np.nextafter(SAME_MONEY, 1.0), 0, 0, 0, 0, 0) > 0.0
+    # What the other party owes begins above half a cent: until then a return is rounded.
+    assert csa_call(-SAME_MONEY, 0, 4_000, 10_000, 0, 205_500) == -200_000.0
+    assert csa_call(-1.0, 0, 4_000, 10_000, 0, 205_500) == -205_500.0
+
+
+def test_rounding_below_one_unit():
+    assert csa_call(10.3, 0, 0, 0.5, 0, 0) == 10.5
+    assert csa_call(10.3, 0, 0, 1.0, 0, 0) == 11.0
+    assert csa_call(0.0, 0, 0, 0.5, 0, 10.3) == -10.0
+    assert csa_call(0.3, 0, 0, 0.5, 0, 0) == 0.5
+    assert csa_call(0.0, 0, 0, 0, 0, 0.25) == -0.25

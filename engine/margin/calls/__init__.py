@@ -1,0 +1,1 @@
+"""Margin calls: schedules, collateral, thresholds, disputes and default funds."""

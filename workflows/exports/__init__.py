@@ -1,0 +1,1 @@
+"""Files for other systems: messages of margin calls, and a run as a workbook."""
