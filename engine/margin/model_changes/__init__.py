@@ -1,0 +1,1 @@
+"""Announced changes of margin models and what they do to the book."""
