@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 
 from engine.domain.failures import InputError
-from engine.margin.backtest import (
+from engine.margin.config import BacktestConfig
+from engine.margin.historical import expected_shortfall, value_at_risk
+from engine.margin.validation.backtest import (
     backtest_margin,
+    backtest_tools,
     christoffersen_lr,
     kupiec_lr,
     rolling_tail,
 )
-from engine.margin.config import BacktestConfig
-from engine.margin.historical import expected_shortfall, value_at_risk
 
 STRESS = {"stress_start": date(2008, 7, 1), "stress_end": date(2009, 6, 30)}
 # model choices -> margin on 19 Feb 2020, peak, peak/trough, rises over 1, 5, 30 days (per cent),
@@ -26,7 +27,7 @@ GOLDEN = [
     ({"model": "fhs_es"}, ".0332 .2317 8.84 35 102 584 77 7061 0.57 3.44"),
     ({"model": "hs"}, ".0389 .0541 1.50 8 10 33 108 7061 17.2 16.9"),
     ({"apc": "stress_weight", **STRESS}, ".0585 .2218 4.15 24 70 272 10 7061 82.7 0.03"),
-    ({"apc": "floor"}, ".0404 .2516 6.25 34 102 523 32 7061 26.8 0.29"),
+    ({"apc": "long_run_floor"}, ".0404 .2516 6.25 34 102 523 32 7061 26.8 0.29"),
     # The 250-day mean is unknown for the first 249 days, which are not tested.
     ({"apc": "buffer"}, ".0424 .2516 7.40 34 102 481 43 6812 10.8 4.67"),
 ]
@@ -78,7 +79,9 @@ def test_keys_and_table(spx):
     result = backtest_margin(level, dates, BacktestConfig())
     assert list(result.to_dict()) == [
         "peak_to_trough", "max_1d", "max_5d", "max_30d", "mean_margin",
-        "n", "breaches", "kupiec_lr", "christoffersen_lr",
+        "n", "breaches", "breach_rate", "expected_rate", "kupiec_lr", "kupiec_p",
+        "christoffersen_lr", "christoffersen_p", "conditional_lr", "conditional_p", "light",
+        "mean_excess", "max_excess", "period", "stress_period",
     ]  # fmt: skip
     assert result.tables()["backtest"]["breach"].sum() == result.breaches
     week = BacktestConfig(window_start=date(2020, 3, 2), window_end=date(2020, 3, 6))
@@ -200,3 +203,48 @@ def test_configuration_is_checked():
         BacktestConfig(stress_start=date(2008, 1, 1))
     with pytest.raises(ValueError, match="is after"):
         BacktestConfig(window_start=date(2020, 1, 1), window_end=date(2019, 1, 1))
+
+
+def test_several_tools_equal_one_at_a_time(spx):
+    level, dates = spx
+    config = BacktestConfig(model="close_out", mpor_days=3)
+    tools = ("none", "buffer", "long_run_floor")
+    together = backtest_tools(level, dates, config, tools)
+    for tool in tools:
+        alone = backtest_margin(level, dates, config.model_copy(update={"apc": tool}))
+        assert together[tool].to_dict() == alone.to_dict()
+    with pytest.raises(ValueError, match="apc"):
+        backtest_tools(level, dates, config, ("magic",))
+
+
+def test_two_day_losses_against_the_two_day_margin(spx):
+    level, dates = spx
+    result = backtest_margin(level, dates, BacktestConfig())
+    loss = -np.diff(np.log(level))
+    day = np.searchsorted(dates[1:], result.dates)
+    total = loss[day[:-1] + 1] + loss[day[:-1] + 2]
+    breach = total > result.margin[:-1]
+    assert result.period.breaches == breach.sum() == 62
+    assert (result.period.n, result.period.apart) == (7060, 3530)
+    assert result.period.apart_breaches == breach[::2].sum()
+    assert result.to_dict()["period"]["overlapping"] is True
+
+
+def test_excess_of_breaches(spx):
+    level, dates = spx
+    result = backtest_margin(level, dates, BacktestConfig())
+    loss = -np.diff(np.log(level))[np.searchsorted(dates[1:], result.dates) + 1]
+    excess = (loss - result.margin / math.sqrt(2))[result.breach]
+    assert result.coverage.mean_excess == pytest.approx(excess.mean(), rel=1e-9)
+    assert result.coverage.max_excess == pytest.approx(excess.max(), rel=1e-9)
+    assert result.coverage.light == "green"
+
+
+def test_close_out_margin_is_not_a_root_of_time(spx):
+    level, dates = spx
+    one = backtest_margin(level, dates, BacktestConfig(model="close_out", mpor_days=1))
+    two = backtest_margin(level, dates, BacktestConfig(model="close_out", mpor_days=2))
+    ratio = two.margin / one.margin
+    assert (ratio >= 1.0).all()
+    assert (ratio < math.sqrt(2) - 0.01).any()
+    assert two.breach.sum() == one.breach.sum()

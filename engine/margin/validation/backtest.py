@@ -1,4 +1,4 @@
-"""Backtest of a historical margin model on one series: coverage and procyclicality together.
+"""Backtest of a margin model on one series: coverage and procyclicality together.
 
 On each day t the margin of day t + 1 is computed from returns up to t; a breach is a one-day loss
 above the one-day margin. Coverage is tested over the whole history, procyclicality over a window.
@@ -7,6 +7,7 @@ above the one-day margin. Coverage is tested over the whole history, procyclical
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,17 +18,33 @@ import pandas as pd
 from engine.domain.arrays import BoolArray, DateArray, Float64Array
 from engine.domain.failures import InputError
 from engine.margin.config import BacktestConfig
-from engine.margin.historical import ewma_volatility, tail_count, value_at_risk
-from engine.margin.procyclicality import (
-    buffered_margin,
-    largest_rise,
-    long_run_floor,
-    peak_to_trough,
-    stress_weighted,
+from engine.margin.procyclicality import largest_rise, peak_to_trough
+from engine.margin.validation.coverage import (
+    Coverage,
+    PeriodCoverage,
+    check_coverage,
+    christoffersen_lr,
+    kupiec_lr,
+    period_coverage,
+)
+from engine.margin.validation.one_series import (
+    STRESS_TOOLS,
+    LossSeries,
+    base_margin,
+    expected_rate,
+    rolling_tail,
+    stress_rows,
+    tool_margin,
 )
 
-# Rows of the sliding window sorted at once: 512 x 1250 doubles stay near the cache.
-CHUNK = 512
+__all__ = [
+    "BacktestResult",
+    "backtest_margin",
+    "backtest_tools",
+    "christoffersen_lr",
+    "kupiec_lr",
+    "rolling_tail",
+]
 
 
 @dataclass(frozen=True)
@@ -36,34 +53,56 @@ class BacktestResult:
 
     `dates`, `margin` and `breach` have shape (n,): the day whose close the margin uses, the
     margin over the period of risk (fraction of notional, or level units for absolute returns),
-    and whether the next day's loss exceeded the one-day margin. The other fields are the keys of
-    `to_dict`; `kupiec_p` and `christoffersen_p` are p-values (chi-squared, 1 degree of freedom).
+    and whether the next day's loss exceeded the one-day margin. `window_dates` and
+    `window_margin` are those of the window of the procyclicality measures. `coverage` tests the
+    one-day margin, `period` compares margin with losses over the whole period. The other fields
+    are keys of `to_dict`; `stress_period` is the one in force on the last day.
     """
 
     dates: DateArray
     margin: Float64Array
     breach: BoolArray
+    window_dates: DateArray
+    window_margin: Float64Array
+    coverage: Coverage
+    period: PeriodCoverage
     peak_to_trough: float
     max_1d: float
     max_5d: float
     max_30d: float
     mean_margin: float
-    n: int
-    breaches: int
-    kupiec_lr: float
-    christoffersen_lr: float
     dropped_days: int
     stress_period: tuple[str, str] | None = None
 
     @property
+    def n(self) -> int:
+        """Days tested."""
+        return self.coverage.n
+
+    @property
+    def breaches(self) -> int:
+        """Days with a loss above the margin."""
+        return self.coverage.breaches
+
+    @property
+    def kupiec_lr(self) -> float:
+        """Likelihood ratio of unconditional coverage."""
+        return self.coverage.kupiec_lr
+
+    @property
+    def christoffersen_lr(self) -> float:
+        """Likelihood ratio of independence."""
+        return self.coverage.christoffersen_lr
+
+    @property
     def kupiec_p(self) -> float:
         """Probability of a coverage ratio this large if the model is right."""
-        return _chi2_tail(self.kupiec_lr)
+        return self.coverage.kupiec_p
 
     @property
     def christoffersen_p(self) -> float:
         """Probability of an independence ratio this large if breaches are independent."""
-        return _chi2_tail(self.christoffersen_lr)
+        return self.coverage.christoffersen_p
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object of the backtest.
@@ -71,14 +110,15 @@ class BacktestResult:
         Rises are fractions (0.4 is 40 %), None where the window is not longer than the days.
         """
         rises = {"max_1d": self.max_1d, "max_5d": self.max_5d, "max_30d": self.max_30d}
+        period = self.period.to_dict()
+        period = {name: None if value != value else value for name, value in period.items()}
         return {
             "peak_to_trough": self.peak_to_trough,
             **{name: None if math.isnan(rise) else rise for name, rise in rises.items()},
             "mean_margin": self.mean_margin,
-            "n": self.n,
-            "breaches": self.breaches,
-            "kupiec_lr": self.kupiec_lr,
-            "christoffersen_lr": self.christoffersen_lr,
+            **self.coverage.to_dict(),
+            "period": period,
+            "stress_period": self.stress_period,
         }
 
     def tables(self) -> dict[str, pd.DataFrame]:
@@ -94,7 +134,8 @@ def backtest_margin(
 
     Volatility is seeded with the first `seed_days` returns; the first residual, which has only
     the seed behind it, is not a scenario. Margin of day t: tail measure of the last
-    `lookback_days` residuals, times the volatility of t + 1, times sqrt(mpor_days).
+    `lookback_days` residuals, times the volatility of t + 1, times sqrt(mpor_days); the other
+    models are in `engine.margin.validation.one_series`.
 
     Parameters
     ----------
@@ -118,141 +159,70 @@ def backtest_margin(
     S&P 500 1990-2022, lambda 0.97, window 2019-2020: 76 breaches in 7061 days, peak to trough
     9.25, largest one-day rise 40 %.
     """
+    return backtest_tools(levels, dates, config, (config.apc,))[config.apc]
+
+
+def backtest_tools(
+    levels: npt.ArrayLike, dates: npt.ArrayLike, config: BacktestConfig, tools: Iterable[str]
+) -> dict[str, BacktestResult]:
+    """Backtest one model under several tools; the margin before tools is computed once.
+
+    Parameters and errors are those of `backtest_margin`, with `tools` in place of `config.apc`.
+    """
     level, day, dropped = _clean(levels, dates, config)
     change = np.diff(np.log(level) if config.returns == "log" else level)
     loss = -change if config.side == "long" else change
-    day = day[1:]
-    one_day, period = _margin_series(loss, day, config)
+    series = LossSeries(loss[:, None], day[1:], config.lookback_days)
+    # Only a close-out path has a period margin that is no multiple of its one-day margin.
+    days = config.mpor_days if config.model == "close_out" else 1
+    one_day, period = (base_margin(series, config, d) for d in (1, days))
+    results = {}
+    for tool in tools:
+        choice = BacktestConfig(**{**config.model_dump(), "apc": tool})
+        margin = tool_margin(one_day, series, choice, 1)[:, 0]
+        if days == 1:
+            over_period = margin * math.sqrt(config.mpor_days)
+        else:
+            over_period = tool_margin(period, series, choice, days)[:, 0]
+        results[tool] = _result(series, choice, margin, over_period, dropped)
+    return results
+
+
+def _result(
+    series: LossSeries,
+    config: BacktestConfig,
+    one_day: Float64Array,
+    margin: Float64Array,
+    dropped: int,
+) -> BacktestResult:
+    loss, day, begin = series.loss[:, 0], series.day, series.begin
     # Row i of `one_day` is the margin set at the close of day begin + i.
-    begin = config.lookback_days
     known = np.isfinite(one_day[:-1])
-    breach = (loss[begin + 1 :] > one_day[:-1])[known]
-    n = len(breach)
-    if n < 1:
+    if not known.any():
         raise InputError("the anti-procyclicality tool leaves no day to test; lengthen the series")
-    margin = one_day * math.sqrt(config.mpor_days)
-    window = _window(day[begin:], config) & np.isfinite(margin)
-    inside = margin[window]
+    next_loss, rate = loss[begin + 1 :], expected_rate(config)
+    in_window = _window(day[begin:], config) & np.isfinite(margin)
+    inside = margin[in_window]
+    stress = None
+    if config.apc in STRESS_TOOLS:
+        first, last = stress_rows(series, config)[-1, 0]
+        stress = (str(day[first]), str(day[last]))
     return BacktestResult(
         dates=day[begin:-1][known],
         margin=margin[:-1][known],
-        breach=breach,
+        breach=(next_loss > one_day[:-1])[known],
+        window_dates=day[begin:][in_window],
+        window_margin=inside,
+        coverage=check_coverage(next_loss[known], one_day[:-1][known], rate),
+        period=period_coverage(next_loss, margin[:-1], config.mpor_days, rate),
         peak_to_trough=peak_to_trough(inside),
         max_1d=largest_rise(inside, 1),
         max_5d=largest_rise(inside, 5),
         max_30d=largest_rise(inside, 30),
         mean_margin=float(np.mean(inside)),
-        n=n,
-        breaches=int(breach.sum()),
-        kupiec_lr=kupiec_lr(breach, config.expected_rate()),
-        christoffersen_lr=christoffersen_lr(breach),
         dropped_days=dropped,
-        stress_period=period,
+        stress_period=stress,
     )
-
-
-def kupiec_lr(breach: BoolArray, rate: float) -> float:
-    """Likelihood ratio of unconditional coverage, chi-squared with 1 degree of freedom.
-
-    LR = -2 ln[ (1-p)^(n-x) p^x / ((1-x/n)^(n-x) (x/n)^x) ]   (Kupiec 1995)
-
-    76 breaches in 7061 days against 1 % give 0.41.
-    """
-    n, x = len(breach), int(np.sum(breach))
-    return 2.0 * (_bernoulli(x, n, x / n) - _bernoulli(x, n, rate))
-
-
-def christoffersen_lr(breach: BoolArray) -> float:
-    """Likelihood ratio of independence of consecutive breaches, chi-squared(1).
-
-    From the counts of the four transitions (Christoffersen 1998). A state that never occurs
-    adds nothing, so a series without breaches gives 0.
-    """
-    before, after = breach[:-1], breach[1:]
-    n0, n1 = int(np.sum(~before)), int(np.sum(before))
-    x0, x1 = int(np.sum(~before & after)), int(np.sum(before & after))
-    if n0 + n1 == 0:
-        return 0.0
-    pooled = _bernoulli(x0 + x1, n0 + n1, (x0 + x1) / (n0 + n1))
-    split = sum(_bernoulli(x, n, x / n) for x, n in ((x0, n0), (x1, n1)) if n > 0)
-    return 2.0 * (split - pooled)
-
-
-def _bernoulli(x: int, n: int, p: float) -> float:
-    """Log-likelihood of x successes in n; 0 * log 0 is 0."""
-    hit = x * math.log(p) if x else 0.0
-    miss = (n - x) * math.log1p(-p) if n - x else 0.0
-    return hit + miss
-
-
-def _chi2_tail(statistic: float) -> float:
-    """P(chi-squared(1) > statistic) = erfc(sqrt(statistic / 2))."""
-    return math.erfc(math.sqrt(max(statistic, 0.0) / 2.0))
-
-
-def _margin_series(
-    loss: Float64Array, day: DateArray, config: BacktestConfig
-) -> tuple[Float64Array, tuple[str, str] | None]:
-    """One-day margin set at the close of days lookback .. n-1, and the stress period used."""
-    w = config.lookback_days
-    if config.model == "hs":
-        sigma = np.ones(len(loss) + 1)
-    else:
-        sigma = ewma_volatility(loss, config.ewma_lambda, config.seed_days)
-        if not (sigma > 0.0).all():
-            at = int(np.argmin(sigma))
-            raise InputError(
-                f"volatility is 0 on {day[min(at, len(day) - 1)]}: the series did not move for "
-                f"its first {at} days; start it later"
-            )
-    residual = loss / sigma[:-1]
-    base = rolling_tail(residual[1:], w, config.level(), config.model == "fhs_es") * sigma[w + 1 :]
-    base = np.maximum(base, 0.0)
-    if config.apc == "stress_weight":
-        first, last = _stress_rows(loss, day, config)
-        stress = float(value_at_risk(loss[first : last + 1], config.level()))
-        return stress_weighted(base, stress, config.stress_weight), (
-            str(day[first]),
-            str(day[last]),
-        )
-    if config.apc == "floor":
-        floor = np.full(len(loss), np.nan)
-        if len(loss) >= config.floor_days:
-            tail = rolling_tail(loss, config.floor_days, config.level(), False)
-            floor[config.floor_days - 1 :] = tail
-        return long_run_floor(base, floor[w:]), None
-    if config.apc == "buffer":
-        return buffered_margin(base, config.buffer, config.buffer_mean_days).margin, None
-    return base, None
-
-
-def rolling_tail(
-    losses: Float64Array, window: int, confidence: float, shortfall: bool
-) -> Float64Array:
-    """VaR (or ES) of every run of `window` losses: (n,) gives (n - window + 1,)."""
-    windows = np.lib.stride_tricks.sliding_window_view(losses, window)
-    cut = window - tail_count(window, confidence)
-    out = np.empty(len(windows))
-    for start in range(0, len(windows), CHUNK):
-        part = np.partition(windows[start : start + CHUNK], cut, axis=1)[:, cut:]
-        out[start : start + CHUNK] = part.mean(axis=1) if shortfall else part[:, 0]
-    return out
-
-
-def _stress_rows(loss: Float64Array, day: DateArray, config: BacktestConfig) -> tuple[int, int]:
-    if config.stress_start is not None and config.stress_end is not None:
-        inside = np.flatnonzero(
-            (day >= np.datetime64(config.stress_start)) & (day <= np.datetime64(config.stress_end))
-        )
-        if len(inside) < 2:
-            raise InputError(
-                f"stress period {config.stress_start} to {config.stress_end} holds {len(inside)} "
-                f"returns of a series from {day[0]} to {day[-1]}; move it"
-            )
-        return int(inside[0]), int(inside[-1])
-    squares = np.concatenate([[0.0], np.cumsum(np.square(loss))])
-    start = int(np.argmax(squares[config.stress_days :] - squares[: -config.stress_days]))
-    return start, start + config.stress_days - 1
 
 
 def _window(day: DateArray, config: BacktestConfig) -> BoolArray:

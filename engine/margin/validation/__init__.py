@@ -1,0 +1,1 @@
+"""How a margin model does on history: coverage, procyclicality, replay."""
