@@ -1,26 +1,27 @@
-"""Reading a file of sensitivities in the common record (CRIF), comma or tab separated.
+"""Reading and writing a file of sensitivities in the common record (CRIF), commas or tabs.
 
-Every cell is read as text and then cast by column, so that a bad cell is reported as written.
+Every cell is read as text and then cast by column, so that a bad cell is reported as written and
+an accepted record can be written as it was read, columns that no model uses included.
 """
 
 from __future__ import annotations
 
-import io
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pacsv
 
 from engine.domain.arrays import BoolArray, Float64Array, Int64Array, StrArray
 from engine.domain.crif import CrifTable
 from engine.domain.failures import Failure, FailureReason, InputError, Partial
+from engine.fund.crif_text import CrifText, read_text, write_text
 from engine.fund.schema import MAX_NUMBER
 from engine.margin.simm.encode import encode
-from engine.margin.simm.validate import row_problems, take_rows
+from engine.margin.simm.validate import as_failure, row_problems, take_rows
 
 _REQUIRED = (
     "PortfolioID",
@@ -31,25 +32,61 @@ _REQUIRED = (
     "Label1",
     "Label2",
 )
-_USED = (*_REQUIRED, "TradeID", "Amount", "AmountCurrency", "AmountUSD", "IMModel")
+# Columns of the common record that are texts of a table, and the table's names for them.
+_TEXT_FIELDS = {
+    "TradeID": "trade_id",
+    "PortfolioID": "portfolio_id",
+    "ProductClass": "product_class",
+    "RiskType": "risk_type",
+    "Qualifier": "qualifier",
+    "Bucket": "bucket",
+    "Label1": "label1",
+    "Label2": "label2",
+    "collect_regulations": "collect_regulations",
+    "post_regulations": "post_regulations",
+}
+_USED = (
+    *(name.replace("_", "") for name in _TEXT_FIELDS),
+    *("Amount", "AmountCurrency", "AmountUSD", "IMModel"),
+)
+# The order of columns in files of the engine.
+_WRITTEN = (
+    *("TradeID", "PortfolioID", "ProductClass", "RiskType", "Qualifier", "Bucket", "Label1"),
+    *("Label2", "AmountCurrency", "Amount", "AmountUSD"),
+    *("collect_regulations", "post_regulations"),
+)
 # These parameters are plain numbers, so their currency does not matter.
 _PLAIN_NUMBERS = ("param_productclassmultiplier", "param_addonnotionalfactor")
 
 
+@dataclass(frozen=True)
+class CrifFile:
+    """The accepted records of a file: `table` for the models, `text` as they were written."""
+
+    table: CrifTable
+    text: CrifText
+
+
 def read_crif(path: Path | str) -> Partial[CrifTable]:
-    """Read a CRIF file.
+    """Read the sensitivities of a CRIF file; as `read_crif_file` without the text of its cells."""
+    reading = read_crif_file(path)
+    return Partial(reading.value.table, reading.failures)
+
+
+def read_crif_file(path: Path | str) -> Partial[CrifFile]:
+    """Read a CRIF file so that it can be written again without loss.
 
     Parameters
     ----------
     path : Path or str
         UTF-8 text with a header line; commas or tabs. Column names are matched without regard to
         case and underscores. Needed: PortfolioID, ProductClass, RiskType, Qualifier, Bucket,
-        Label1, Label2, and AmountUSD or Amount with AmountCurrency. Other columns, regulations
-        among them, are not used.
+        Label1, Label2, and AmountUSD or Amount with AmountCurrency. collect_regulations and
+        post_regulations are read where they exist; other columns are kept as text.
 
     Returns
     -------
-    Partial[CrifTable]
+    Partial[CrifFile]
         The usable rows in file order, and one failure (file:line, field, text) per row that is
         not: wrong number of cells, an amount that is not a finite number of at most 1e18 or not in
         USD, a word the margin model does not know.
@@ -60,117 +97,66 @@ def read_crif(path: Path | str) -> Partial[CrifTable]:
         The file cannot be read, is empty, lacks a needed column, or has one twice.
     """
     source = Path(path)
-    table, lines, failures = _read_text(source)
-    columns = _Columns(table, source)
-    crif = CrifTable(
-        portfolio_id=columns.text("PortfolioID"),
-        trade_id=columns.text("TradeID"),
-        product_class=columns.text("ProductClass"),
-        risk_type=columns.text("RiskType"),
-        qualifier=columns.text("Qualifier"),
-        bucket=columns.text("Bucket"),
-        label1=columns.text("Label1"),
-        label2=columns.text("Label2"),
-        amount_usd=np.zeros(table.num_rows),
-    )
+    text, lines, failures = read_text(source)
+    columns = _Columns(text, source)
+    crif = _table(columns)
     good, amount, more = _amounts(columns, crif, source, lines)
     failures.extend(more)
     schedule = _is_one_of(columns.text("IMModel"), ("schedule",))
-    for row in np.flatnonzero(schedule & good):
-        failures.append(
-            Failure(
-                FailureReason.UNSUPPORTED,
-                str(crif.trade_id[row]) or str(crif.qualifier[row]),
-                f"{source.name}:{lines[row]}",
-                "IMModel: a Schedule row is not a sensitivity; margin it with model schedule",
-            )
-        )
+    failures.extend(_schedule_failures(crif, np.flatnonzero(schedule & good), source, lines))
     good &= ~schedule
-    crif = take_rows(CrifTable(**{**crif.__dict__, "amount_usd": amount}), good)
-    lines = lines[good]
+    crif, lines = take_rows(replace(crif, amount_usd=amount), good), lines[good]
     keep = np.ones(len(crif), dtype=np.bool_)
     for problem in row_problems(crif, encode(crif)):
         keep[problem.row] = False
-        where = f"{source.name}:{lines[problem.row]}"
-        item = str(crif.trade_id[problem.row]) or str(crif.qualifier[problem.row])
-        failures.append(
-            Failure(FailureReason.INVALID, item, where, f"{problem.field}: {problem.message}")
-        )
+        failures.append(as_failure(problem, crif, f"{source.name}:{lines[problem.row]}"))
     failures.sort(key=lambda failure: int(failure.where.rpartition(":")[2]))
-    return Partial(take_rows(crif, keep), tuple(failures))
+    accepted = CrifFile(take_rows(crif, keep), text.where(good).where(keep))
+    return Partial(accepted, tuple(failures))
 
 
-def _read_text(source: Path) -> tuple[pa.Table, Int64Array, list[Failure]]:
-    """Return all cells as text, the line number of each row, and failures of broken lines."""
-    try:
-        data = source.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read the CRIF file {source}: {error.strerror}") from error
-    data = data.removeprefix(b"\xef\xbb\xbf")
-    if b"\n" not in data:
-        # Lines ended by carriage returns alone, or a header that no line end follows.
-        data = data.replace(b"\r", b"\n").rstrip(b"\n") + b"\n"
-    end = data.find(b"\n")
-    header = data if end < 0 else data[:end]
-    if not header.strip():
-        raise InputError(f"the CRIF file {source} has no header line")
-    delimiter = "\t" if header.count(b"\t") > header.count(b",") else ","
-    broken: list[pacsv.InvalidRow] = []
+def write_crif(path: Path | str, file: CrifFile) -> None:
+    """Write the records of a file: same columns, order and cells as read."""
+    write_text(Path(path), file.text)
 
-    def skip(row: pacsv.InvalidRow) -> str:
-        broken.append(row)
-        return "skip"
 
-    try:
-        names = header.decode("utf-8").lstrip("#").strip("\r\n").split(delimiter)
-        names = [name.strip().strip('"').strip() for name in names]
-        table = pacsv.read_csv(
-            io.BytesIO(data),
-            read_options=pacsv.ReadOptions(
-                use_threads=False, column_names=names, skip_rows=1, block_size=1 << 26
-            ),
-            parse_options=pacsv.ParseOptions(
-                delimiter=delimiter, ignore_empty_lines=False, invalid_row_handler=skip
-            ),
-            convert_options=pacsv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
-            ),
+def crif_file(table: CrifTable) -> CrifFile:
+    """Return the file of a table made by the engine, comma separated.
+
+    Amounts are written with the fewest digits that give the same number back, such as 0.1.
+    """
+    named = {name: getattr(table, field) for name, field in _TEXT_FIELDS.items()}
+    amounts = [repr(value) for value in table.amount_usd.tolist()]
+    named |= {"AmountCurrency": ["USD"] * len(table), "Amount": amounts, "AmountUSD": amounts}
+    header = tuple(name for name in _WRITTEN if name in named)
+    arrays = [pa.array([str(cell) for cell in named[name]], type=pa.string()) for name in header]
+    cells = pa.table(dict(zip(map(str, range(len(header))), arrays, strict=True)))
+    return CrifFile(table, CrifText(header, ",", cells))
+
+
+def _table(columns: _Columns) -> CrifTable:
+    """Return the rows with amounts of 0."""
+    texts = {field: columns.text(name.replace("_", "")) for name, field in _TEXT_FIELDS.items()}
+    return CrifTable(**texts, amount_usd=np.zeros(columns.n_rows))
+
+
+def _schedule_failures(
+    crif: CrifTable, rows: Int64Array, source: Path, lines: Int64Array
+) -> Iterator[Failure]:
+    for row in rows:
+        yield Failure(
+            FailureReason.UNSUPPORTED,
+            str(crif.trade_id[row]) or str(crif.qualifier[row]),
+            f"{source.name}:{lines[row]}",
+            "IMModel: a Schedule row is not a sensitivity; margin it with model schedule",
         )
-    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-        raise InputError(
-            f"the CRIF file {source} cannot be read as UTF-8 text with separator {delimiter!r}: "
-            f"{error}"
-        ) from error
-    return table, *_line_numbers(table.num_rows, broken, source)
-
-
-def _line_numbers(
-    n_rows: int, broken: list[pacsv.InvalidRow], source: Path
-) -> tuple[Int64Array, list[Failure]]:
-    skipped = np.array([row.number for row in broken], dtype=np.int64)
-    total = n_rows + len(skipped)
-    # The reader counts lines from 1, the header included.
-    lines = np.arange(2, total + 2)
-    lines = np.delete(lines, skipped - 2)
-    failures = [
-        Failure(
-            FailureReason.PARSING,
-            f"line {row.number}",
-            f"{source.name}:{row.number}",
-            f"{row.actual_columns} cells where the header has {row.expected_columns}: "
-            f"{row.text[:120]!r}",
-        )
-        for row in broken
-        if row.text.strip()
-    ]
-    return lines, failures
 
 
 @dataclass(frozen=True)
 class _Columns:
     """Columns of the file by name, whatever their case."""
 
-    table: pa.Table
+    file: CrifText
     source: Path
 
     def __post_init__(self) -> None:
@@ -181,7 +167,7 @@ class _Columns:
         if missing:
             raise InputError(
                 f"the CRIF file {self.source} lacks the column{'s' if len(missing) > 1 else ''} "
-                f"{', '.join(missing)}; its header has {', '.join(self.table.column_names)}"
+                f"{', '.join(missing)}; its header has {', '.join(self.file.names())}"
             )
         plain = self._plain_names()
         twice = [name for name in _USED if plain.count(name.casefold()) > 1]
@@ -191,7 +177,17 @@ class _Columns:
             )
 
     def _plain_names(self) -> list[str]:
-        return [c.replace("_", "").replace(" ", "").casefold() for c in self.table.column_names]
+        return [c.replace("_", "").replace(" ", "").casefold() for c in self.file.names()]
+
+    @property
+    def table(self) -> pa.Table:
+        """Return the cells as text."""
+        return self.file.cells
+
+    @property
+    def n_rows(self) -> int:
+        """Return the number of records."""
+        return int(self.table.num_rows)
 
     def _find(self, name: str) -> int:
         plain = self._plain_names()
@@ -202,7 +198,7 @@ class _Columns:
 
     def all_blank(self) -> BoolArray:
         """Return the rows without any text: empty lines of the file, which mean nothing."""
-        blank = np.ones(self.table.num_rows, dtype=np.bool_)
+        blank = np.ones(self.n_rows, dtype=np.bool_)
         for column in self.table.columns:
             blank &= pc.equal(pc.utf8_trim_whitespace(column), "").to_numpy()
         return blank
@@ -221,7 +217,7 @@ class _Columns:
     def text(self, name: str) -> StrArray:
         """Return stripped texts, shape (n_rows,); "" where the file lacks the column."""
         if not self.has(name):
-            return np.full(self.table.num_rows, "", dtype=object)
+            return np.full(self.n_rows, "", dtype=object)
         column = self.table.column(self._find(name)).combine_chunks()
         if not len(column):
             return np.empty(0, dtype=object)

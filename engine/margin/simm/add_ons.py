@@ -15,11 +15,16 @@ from engine.margin.simm.encode import EncodedRows
 
 @dataclass(frozen=True)
 class AddOns:
-    """Per portfolio: `multiplier` (n_portfolios, 4), `amount` in USD and whether rows exist."""
+    """Per portfolio: `multiplier` (n_portfolios, 4), `amount` in USD and whether rows exist.
+
+    `slope` (n_rows,) is the derivative of the amount by the row's own amount: 1 for a fixed
+    amount, factor / 100 for a notional, 0 for the others.
+    """
 
     multiplier: Float64Array
     amount: Float64Array
     present: BoolArray
+    slope: Float64Array
 
 
 def read_add_ons(rows: EncodedRows) -> AddOns:
@@ -45,14 +50,17 @@ def read_add_ons(rows: EncodedRows) -> AddOns:
     amount = sums(rows.amount_usd[fixed], rows.portfolio[fixed], n)
     portfolio, product, factor = _single(rows, "Param_AddOnNotionalFactor", 0.0)
     notional = _notionals(rows)
+    slope = fixed.astype(np.float64)
+    is_notional = rows.risk_type == words.RISK_TYPE_CODE["Notional"]
     for p, q, f in zip(portfolio, product, factor, strict=True):
         amount[p] += f / 100.0 * notional.get((int(p), int(q)), 0.0)
+        slope[is_notional & (rows.portfolio == p) & (rows.qualifier == q)] = f / 100.0
     kinds = [
         words.RISK_TYPE_CODE[k] for k in ("Param_AddOnFixedAmount", "Param_AddOnNotionalFactor")
     ]
     present = np.zeros(n, dtype=np.bool_)
     present[rows.portfolio[np.isin(rows.risk_type, kinds)]] = True
-    return AddOns(multiplier, amount, present)
+    return AddOns(multiplier, amount, present, slope)
 
 
 def _single(
@@ -64,14 +72,14 @@ def _single(
     value = rows.amount_usd[chosen]
     for i in np.flatnonzero(value < least)[:1]:
         raise InputError(
-            f"CRIF row {chosen[i] + 1}: {risk_type} of {value[i]:g} is below {least:g}"
+            f"CRIF row {rows.number[chosen[i]]}: {risk_type} of {value[i]:g} is below {least:g}"
         )
     ids, first = group_ids(portfolio, qualifier)
     for i in np.flatnonzero(value != value[first][ids])[:1]:
         raise InputError(
-            f"CRIF row {chosen[i] + 1}: {risk_type} {value[i]:g} contradicts "
-            f"{value[first][ids][i]:g} in row {chosen[first[ids[i]]] + 1} of the same portfolio; "
-            "keep one of them"
+            f"CRIF row {rows.number[chosen[i]]}: {risk_type} {value[i]:g} contradicts "
+            f"{value[first][ids][i]:g} in row {rows.number[chosen[first[ids[i]]]]} of the same "
+            "portfolio; keep one of them"
         )
     return portfolio[first], qualifier[first], value[first]
 
@@ -83,8 +91,9 @@ def _notionals(rows: EncodedRows) -> dict[tuple[int, int], float]:
     totals = sums(rows.amount_usd[chosen], ids, len(first))
     for i in np.flatnonzero(totals < 0.0)[:1]:
         raise InputError(
-            f"CRIF row {chosen[first[i]] + 1}: the notional of {rows.names[qualifier[first[i]]]!r} "
-            f"nets to {totals[i]:g}; a notional must not be negative"
+            f"CRIF row {rows.number[chosen[first[i]]]}: the notional of "
+            f"{rows.names[qualifier[first[i]]]!r} nets to {totals[i]:g}; a notional must not be "
+            "negative"
         )
     keys = zip(portfolio[first], qualifier[first], strict=True)
     return {(int(p), int(q)): float(t) for (p, q), t in zip(keys, totals, strict=True)}

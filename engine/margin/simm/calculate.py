@@ -87,6 +87,20 @@ def simm_by_portfolio(
     Arguments, errors and formula as in `simm_margin`. Sets are computed together and do not
     influence each other.
     """
+    parameters, _ = checked_settings(version, horizon_days, side, calculation_currency)
+    return margins_of_rows(read_rows(crif), parameters, side, calculation_currency)
+
+
+def checked_settings(
+    version: str, horizon_days: int, side: str, calculation_currency: str
+) -> tuple[SimmParameters, int]:
+    """Return the parameters of a version and the code of the calculation currency.
+
+    Raises
+    ------
+    InputError
+        Unknown version, horizon, side or currency.
+    """
     parameters = load_parameters(version, horizon_days)
     if side not in SIDES:
         raise InputError(f"side {side!r} is not known; choose call or post")
@@ -95,12 +109,28 @@ def simm_by_portfolio(
         raise InputError(
             f"calculation currency {calculation_currency!r} is not a known ISO 4217 code"
         )
+    return parameters, known[calculation_currency]
+
+
+def read_rows(crif: CrifTable) -> EncodedRows:
+    """Look up the words of every row; InputError names the first rows that cannot be used."""
     rows = encode(crif)
     raise_on_problems(crif, rows)
+    return rows
+
+
+def margins_of_rows(
+    rows: EncodedRows,
+    parameters: SimmParameters,
+    side: str,
+    calculation_currency: str,
+) -> dict[str, SimmResult]:
+    """Return the margin of each portfolio of rows that were read, in the order of their ids."""
     records = net(rows, rows.risk_type < words.FIRST_PARAMETER)
     add_ons = read_add_ons(rows)
     sign = 1.0 if side == "call" else -1.0
-    parts = class_margins(records, parameters, sign, known[calculation_currency])
+    currency = words.currency_codes()[calculation_currency]
+    parts = class_margins(records, parameters, sign, currency)
     return _results(rows, parts, parameters, add_ons, side, calculation_currency)
 
 

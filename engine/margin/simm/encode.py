@@ -25,9 +25,11 @@ class EncodedRows:
     """Integer codes of CRIF rows; every array has shape (n_rows,), -1 means not a known word.
 
     `qualifier` is a currency code, a pair code (first * n_currencies + second, sorted) or the rank
-    of a name, as the risk type asks; columns that the risk type ignores are 0.
+    of a name, as the risk type asks; columns that the risk type ignores are 0. `number` is the row
+    of the table counted from 1, for messages.
     """
 
+    number: Int64Array
     portfolio: Int64Array
     product_class: Int64Array
     risk_type: Int64Array
@@ -157,6 +159,7 @@ def encode(crif: CrifTable) -> EncodedRows:
         rows = _flag("qualifier", style)[risk_type]
         qualifier[rows] = codes[name[rows]]
     return EncodedRows(
+        number=np.arange(1, len(crif) + 1),
         portfolio=portfolio,
         product_class=_lookup(product_texts, classes)[product],
         risk_type=risk_type,

@@ -27,6 +27,11 @@ class SimmResult:
         The currency whose FX risk is left out.
     components : dict
         Product class -> risk class -> measure (`delta`, `vega`, `curvature`, `base_correlation`).
+    regulation : str
+        The regulation whose rows gave the largest margin (`simm_worst_of`); "" where regulations
+        were not looked at, or leave no row.
+    by_regulation : dict of str to float
+        Margin of each regulation's rows (`simm_worst_of`), names in sorted order.
     """
 
     version: str
@@ -38,6 +43,8 @@ class SimmResult:
     by_risk_class: dict[str, float]
     calculation_currency: str = "USD"
     components: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    regulation: str = ""
+    by_regulation: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object shown to users; its keys are fixed."""

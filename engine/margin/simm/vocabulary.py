@@ -28,6 +28,17 @@ RISK_CLASSES = (
     "FX",
 )
 
+# Regulations a row may name; the words are those of the common record.
+REGULATIONS = (
+    *("AMFQ", "APRA", "BACEN", "BANX", "CFTC", "ESA", "FINMA", "HKMA", "JFSA", "KFSC", "MAS"),
+    *("NONREG", "OJK", "OSFI", "RBI", "SANT", "SEC", "SEC-unseg", "SFC", "UK", "USPR"),
+    "Included",
+)
+# A row marked so is in no regulation's margin.
+EXCLUDED = "Excluded"
+# The name of the margin over all rows where no row of a portfolio names a regulation.
+UNSPECIFIED = "Unspecified"
+
 TENORS = ("2w", "1m", "3m", "6m", "1y", "2y", "3y", "5y", "10y", "15y", "20y", "30y")
 TENOR_DAYS = (14.0, *(365.0 * m / 12.0 for m in (1, 3, 6, 12, 24, 36, 60, 120, 180, 240, 360)))
 CREDIT_TENORS = ("1y", "2y", "3y", "5y", "10y")

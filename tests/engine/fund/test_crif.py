@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import csv
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from engine.domain.crif import CrifTable
 from engine.domain.failures import FailureReason, InputError
-from engine.fund.crif import read_crif
+from engine.fund.crif import CrifFile, crif_file, read_crif, read_crif_file, write_crif
+from tests.engine.margin.simm_books import crif, random_rows
 
 HEADER = (
     "TradeID,PortfolioID,ProductClass,RiskType,Qualifier,Bucket,Label1,Label2,"
@@ -146,3 +152,111 @@ def test_an_amount_that_would_overflow_is_left_out(tmp_path: Path) -> None:
     assert failure.reason is FailureReason.INVALID
     assert failure.where == "crif.csv:3"
     assert "'-1e308' is too large; at most 1e+18" in failure.message
+
+
+def same_table(a: CrifTable, b: CrifTable) -> bool:
+    return all(
+        np.array_equal(getattr(a, field.name), getattr(b, field.name))
+        for field in fields(CrifTable)
+    )
+
+
+def same_file(a: CrifFile, b: CrifFile) -> bool:
+    text = a.text.header == b.text.header and a.text.delimiter == b.text.delimiter
+    return text and a.text.cells.equals(b.text.cells) and same_table(a.table, b.table)
+
+
+def records(path: Path, delimiter: str) -> list[list[str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file, delimiter=delimiter))
+
+
+KNOWN = {
+    "TradeID": st.sampled_from(["T1", "", " T 2 ", 'a "quoted" id', "x,y", "p\tq"]),
+    "portfolio_id": st.sampled_from(["P", "Q", " P", "netting, set"]),
+    "ProductClass": st.just("RatesFX"),
+    "RISKTYPE": st.just("Risk_FX"),
+    "Qualifier": st.sampled_from(["EUR", "gbp", " JPY "]),
+    "Bucket": st.sampled_from(["", "1"]),
+    "Label1": st.just(""),
+    "Label2": st.sampled_from(["", "note"]),
+    "AmountUSD": st.sampled_from(["1", "-2.50", "1e6", "+3", "0.1", " 7 ", "1E-3", "00012.340"]),
+    "collect_regulations": st.sampled_from(["", "ESA", "CFTC,ESA", "[ESA, UK]"]),
+    "PostRegulations": st.sampled_from(["", "USPR", "Excluded"]),
+}
+# Any text a cell can hold: no half characters, and not what ends a record outside quotes.
+ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=6)
+
+
+@st.composite
+def files(draw: st.DrawFn) -> tuple[list[list[str]], str]:
+    """A header and records, columns in any order with others among them."""
+    extra = draw(st.lists(st.sampled_from(["end_date", "Comment", "x y", 'with "quote"', "a,b"])))
+    names = draw(st.permutations([*KNOWN, *extra]))
+    n = draw(st.integers(0, 4))
+    rows = [[draw(KNOWN.get(name, ANY_TEXT)) for name in names] for _ in range(n)]
+    return [list(names), *rows], draw(st.sampled_from([",", "\t"]))
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(files())
+def test_writing_what_was_read_loses_nothing(
+    tmp_path: Path, content: tuple[list[list[str]], str]
+) -> None:
+    rows, delimiter = content
+    path, again = tmp_path / "in.csv", tmp_path / "out.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, delimiter=delimiter).writerows(rows)
+    first = read_crif_file(path)
+    assert not first.failures
+    assert len(first.value.table) == len(rows) - 1
+    write_crif(again, first.value)
+    assert records(again, delimiter) == rows
+    second = read_crif_file(again)
+    assert same_file(first.value, second.value)
+
+
+def test_regulations_and_unknown_columns_are_kept(tmp_path: Path) -> None:
+    header = HEADER + ",post_regulations,end_date"
+    path = write(tmp_path, header, GOOD + ',"[ESA, UK]",2031-03-01', GOOD + ", ,")
+    read = read_crif_file(path).value
+    assert list(read.table.collect_regulations) == ["CFTC,ESA", "CFTC,ESA"]
+    assert list(read.table.post_regulations) == ["[ESA, UK]", ""]
+    assert read.text.header == tuple(header.split(","))
+    assert read.text.cells.column(13).to_pylist() == ["2031-03-01", ""]
+    assert read.text.cells.column(12).to_pylist() == ["[ESA, UK]", " "]
+
+
+def test_rows_left_out_are_not_written(tmp_path: Path) -> None:
+    bad = GOOD.replace("USD,1,2w", "USD,1,9w")
+    path = write(tmp_path, HEADER, GOOD, bad, "short,row", GOOD.replace("T1", "T4"))
+    read = read_crif_file(path)
+    assert [failure.where for failure in read.failures] == ["crif.csv:3", "crif.csv:4"]
+    write_crif(tmp_path / "out.csv", read.value)
+    written = records(tmp_path / "out.csv", ",")
+    assert [row[0] for row in written] == ["TradeID", "T1", "T4"]
+    assert written[1] == next(csv.reader([GOOD]))
+
+
+def test_header_cells_with_separators_and_a_leading_hash(tmp_path: Path) -> None:
+    header = '"#TradeID","Note, long",' + HEADER.removeprefix("TradeID,")
+    path = write(tmp_path, header, 'T1,"a\nb",' + GOOD.removeprefix("T1,"))
+    read = read_crif_file(path).value
+    assert read.text.header[:2] == ("#TradeID", "Note, long")
+    assert list(read.table.trade_id) == ["T1"]
+    write_crif(tmp_path / "out.csv", read)
+    assert records(tmp_path / "out.csv", ",") == records(path, ",")
+
+
+def test_a_table_of_the_engine_comes_back_exactly(tmp_path: Path) -> None:
+    table = crif(random_rows(4, 200))
+    path = tmp_path / "engine.csv"
+    write_crif(path, crif_file(table))
+    read = read_crif(path)
+    assert not read.failures
+    assert same_table(read.value, table)
+    assert path.read_text(encoding="utf-8").startswith("TradeID,PortfolioID,ProductClass,RiskType,")
+    write_crif(path, crif_file(crif([])))
+    assert len(read_crif(path).value) == 0

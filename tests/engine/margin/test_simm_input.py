@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from engine.domain.failures import InputError
-from engine.margin.simm import simm_by_portfolio, simm_margin, simm_versions, validate_crif
+from engine.margin.simm import (
+    SimmResult,
+    simm_by_portfolio,
+    simm_margin,
+    simm_versions,
+    validate_crif,
+)
 from engine.margin.simm import vocabulary as words
 from engine.margin.simm.rulebook import load_parameters
 from tests.engine.margin.simm_books import crif, risk
@@ -114,11 +120,16 @@ def test_several_portfolios_do_not_net_silently() -> None:
     with pytest.raises(InputError, match="2 portfolios .P, Q.*simm_by_portfolio"):
         simm_margin(table, "2.5", 10, "call")
     assert set(simm_by_portfolio(table, "2.5", 10, "call")) == {"P", "Q"}
+    table = crif([(name, *GOOD[1:]) for name in "FEDCBA"])
+    message = "6 portfolios .A, B, C, D, E. do not .*, or give the rows of one portfolio$"
+    with pytest.raises(InputError, match=message):
+        simm_margin(table, "2.5", 10, "call")
 
 
 def test_no_rows_no_margin() -> None:
     empty = crif([])
-    assert simm_margin(empty, "2.5", 10, "call").total == 0.0
+    expected = SimmResult("2.5", 1, "post", "USD", 0.0, {}, {}, "EUR")
+    assert simm_margin(empty, "2.5", 1, "post", "EUR") == expected
     assert simm_by_portfolio(empty, "2.5", 10, "call") == {}
 
 
