@@ -27,12 +27,12 @@ REQUIRED = (
     "scipy",
     "typer",
     "tzdata",
+    "xlsxwriter",
 )
 OPTIONAL = {
     "confluent-kafka": "the monitor's topics (extra: monitor)",
     "pyspark": "the monitor's Spark job (extra: monitor)",
     "numba-cuda": "simulation on an NVIDIA GPU (extra: cuda)",
-    "xlsxwriter": "Excel output (extra: xlsx)",
 }
 LEAST_PYTHON = (3, 11)
 LEAST_FREE_BYTES = 1 << 30

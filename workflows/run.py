@@ -253,6 +253,30 @@ def read_manifest(run_dir: Path) -> dict[str, Any]:
     return manifest
 
 
+def read_run(run_dir: Path) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
+    """Return the summary and the tables of a finished run, checked against its hashes.
+
+    Raises
+    ------
+    InputError
+        If the folder is no finished run, or one of its files is gone or was changed.
+    """
+    import pandas as pd
+
+    recorded = read_manifest(run_dir)["tables"]
+    tables: dict[str, pd.DataFrame] = {}
+    for file in sorted(name for name in recorded if name.endswith(".parquet")):
+        path = run_dir / TABLES / file
+        if not path.is_file() or file_sha256(path) != recorded[file]:
+            raise InputError(f"{path}: gone or changed since the run; run it again")
+        tables[path.stem] = pd.read_parquet(path)
+    try:
+        summary = json.loads((run_dir / SUMMARY).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{run_dir / SUMMARY}: cannot be read: {error}") from error
+    return summary, tables
+
+
 def _check_inputs(run_dir: Path, inputs: dict[str, str]) -> None:
     for name, recorded in inputs.items():
         path = run_dir / name

@@ -10,7 +10,18 @@ from typing import Annotated
 import typer
 
 from engine.domain.failures import McaError
-from workflows.cli import exits, measures, models, packs, runs, system
+from workflows.cli import (
+    calls,
+    exits,
+    explain,
+    export,
+    measures,
+    models,
+    packs,
+    runs,
+    system,
+    validation,
+)
 from workflows.cli.output import note
 
 OUR_PACKAGES = ("engine", "tools", "agents", "workflows", "monitor")
@@ -56,10 +67,16 @@ app.command("schema")(packs.schema)
 app.command("margin")(measures.margin)
 app.command("stress")(measures.stress)
 app.command("avalanche")(measures.avalanche)
+app.command("calls")(calls.calls)
+app.command("explain")(explain.explain)
+app.command("whatif")(explain.whatif)
+app.command("changes")(explain.changes)
+app.command("replay")(validation.replay)
 app.command("simm")(models.simm)
 app.command("backtest")(models.backtest)
 app.command("doctor")(system.doctor)
 app.command("reproduce")(runs.reproduce)
+app.command("export")(export.export)
 
 
 def _write_traceback() -> str:

@@ -52,9 +52,19 @@ def margin(
         f"add-ons {usd(totals['add_ons_usd'])}, variation margin {usd(totals['vm_usd'])} USD"
     ]
     largest = result.summary()["largest"]
+    marks = {row["agreement_id"]: row["mark"] for row in payload["agreements"]}
     lines += table(
-        ["largest agreements", "model", "initial margin", "variation"],
-        [(r["agreement_id"], r["model"], usd(r["im_usd"]), usd(r["vm_usd"])) for r in largest],
+        ["largest agreements", "model", "parameters", "initial margin", "variation"],
+        [
+            (
+                r["agreement_id"],
+                r["model"],
+                marks[r["agreement_id"]],
+                usd(r["im_usd"]),
+                usd(r["vm_usd"]),
+            )
+            for r in largest
+        ],
     )
     emit(payload, lines, as_json)
     save(out, "margin", payload, result.tables())

@@ -147,16 +147,32 @@ Day = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], metavar="YYY
 
 
 def backtest(
-    series: Annotated[str, typer.Option(help="Column of the history.")] = "SPX",
+    context: typer.Context,
+    series: Annotated[
+        str, typer.Option("--series", "--factor", help="Column of the history.")
+    ] = "SPX",
     history: History = None,
-    model: Annotated[str, typer.Option(help="fhs (filtered VaR), fhs_es or hs.")] = "fhs",
+    model: Annotated[
+        str,
+        typer.Option(
+            help="fhs (filtered VaR), fhs_es, hs, normal, t, t_es, scan, close_out or flat."
+        ),
+    ] = "fhs",
     ewma_lambda: Annotated[float, typer.Option("--lambda", help="Daily decay.")] = 0.97,
     confidence: Annotated[float | None, typer.Option(help="Default: 0.99; 0.975 for ES.")] = None,
     lookback: Annotated[int, typer.Option(help="Scenarios, in days.")] = 1250,
     mpor: Annotated[int, typer.Option(help="Margin period of risk, in days.")] = 2,
     returns: Annotated[str, typer.Option(help="log, or absolute (rates, energy).")] = "log",
     side: Annotated[str, typer.Option(help="long or short.")] = "long",
-    apc: Annotated[str, typer.Option(help="none, stress_weight, floor or buffer.")] = "none",
+    apc: Annotated[
+        str,
+        typer.Option(
+            help="none, buffer, buffer_path, stress_weight, long_run_floor, stress_floor or step."
+        ),
+    ] = "none",
+    every: Annotated[
+        bool, typer.Option("--all", help="Every model under every tool, in one table.")
+    ] = False,
     window_from: Day = None,
     window_to: Day = None,
     as_json: Json = False,
@@ -167,10 +183,26 @@ def backtest(
 
     Example: mca backtest --history levels.csv --series SPX --window-from 2019-01-01 --json
 
-    Without --history the packaged one is used. The seed has no effect here.
+    With --all: every model and anti-procyclicality tool, coverage beside procyclicality; --out
+    also gets the picture. Without --history the packaged one is used. The seed draws the simulated
+    step of volatility of --all.
     """
-    from engine.margin.backtest import backtest_margin
+    if every:
+        from workflows.cli.validation import validate_models
+
+        shared = {
+            "lookback_days": lookback,
+            "mpor_days": mpor,
+            "returns": returns,
+            "side": side,
+            "window_start": window_from.date() if window_from else None,
+            "window_end": window_to.date() if window_to else None,
+        }
+        _alone(context, "model", "ewma_lambda", "confidence", "apc")
+        validate_models(series, history, shared, as_json, out, seed)
+        return
     from engine.margin.config import BacktestConfig
+    from engine.margin.validation.backtest import backtest_margin
     from workflows.funds import checked, series_levels
 
     config = checked(
@@ -189,9 +221,21 @@ def backtest(
     dates, levels = series_levels(history, series)
     result = backtest_margin(levels, dates, config)
     payload = {"series": series, **result.to_dict()}
+    shown = {name: value for name, value in payload.items() if name != "period"}
+    shown |= {f"period_{name}": value for name, value in payload["period"].items()}
     lines = [
         f"{name:<22} {value:.6g}" if isinstance(value, float) else f"{name:<22} {value}"
-        for name, value in payload.items()
+        for name, value in shown.items()
+        if value is not None
     ]
     emit(payload, lines, as_json)
-    save(out, "backtest", payload, result.tables() if hasattr(result, "tables") else None)
+    save(out, "backtest", payload, result.tables())
+
+
+def _alone(context: typer.Context, *names: str) -> None:
+    """Refuse options that choose one model where all are asked for."""
+    for name in names:
+        source = context.get_parameter_source(name)
+        if getattr(source, "name", "") == "COMMANDLINE":
+            option = {"ewma_lambda": "lambda"}.get(name, name)
+            raise typer.BadParameter(f"--{option} chooses one model; --all runs them all")

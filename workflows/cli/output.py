@@ -46,17 +46,30 @@ def save(
     """With --out, write `NAME.json` and the tables into the folder."""
     if out is None:
         return
-    from engine.domain.failures import UsageError
     from workflows.run import json_text, write_tables
 
-    try:
-        out.mkdir(parents=True, exist_ok=True)
+    with writing_into("--out", out):
         (out / f"{name}.json").write_text(json_text(payload) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"--out {out}: cannot be written: {error.strerror}") from error
-    if tables:
-        write_tables(out / "tables", tables)
+        if tables:
+            write_tables(out / "tables", tables)
     note(f"written to {out}")
+
+
+@contextmanager
+def writing_into(option: str, folder: Path) -> Iterator[None]:
+    """Make the folder of an option; what cannot be written there is a usage error."""
+    from engine.domain.failures import UsageError
+
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{option} {folder}: is a file; name a folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        place, reason = error.filename or folder, error.strerror or error
+        raise UsageError(
+            f"{option} {folder}: {place} cannot be written ({reason}); name another folder"
+        ) from error
 
 
 def report_failures(failures: Sequence[Failure]) -> int:
@@ -65,7 +78,9 @@ def report_failures(failures: Sequence[Failure]) -> int:
         return exits.OK
     note(f"{len(failures)} item(s) failed:")
     for failure in failures[:SHOWN_FAILURES]:
-        note(f"  {failure.where}: {failure.item}: {failure.message} ({failure.reason.value})")
+        # The place often names the item; once is enough.
+        item = "" if failure.item in failure.where else f"{failure.item}: "
+        note(f"  {failure.where}: {item}{failure.message} ({failure.reason.value})")
     if len(failures) > SHOWN_FAILURES:
         note(f"  and {len(failures) - SHOWN_FAILURES} more; --json lists all of them")
     return exits.DONE_WITH_FAILURES
@@ -96,8 +111,18 @@ def progress_bar() -> Iterator[Progress]:
 
 
 def usd(amount: float | None) -> str:
-    """Return an amount in USD millions: `usd(12_345_678.0) == "12.3m"`."""
-    return "n/a" if amount is None or amount != amount else f"{amount / 1e6:,.1f}m"
+    """Return an amount in USD millions, below one in thousands.
+
+    `usd(12_345_678.0) == "12.3m"`, `usd(-54_321.0) == "-54.3k"`, `usd(-4.0) == "0.0k"`.
+    """
+    if amount is None or amount != amount:
+        return "n/a"
+    if amount == 0.0:
+        return "0.0m"
+    # Of what rounds to a thousand thousands too: 999,960 is 1.0m.
+    unit, letter = (1e6, "m") if abs(amount) >= 999_950.0 else (1e3, "k")
+    # Adding zero takes the sign from what rounds to nothing.
+    return f"{round(amount / unit, 1) + 0.0:,.1f}{letter}"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
