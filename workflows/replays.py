@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.domain.failures import Failure
+from engine.domain.failures import Failure, FailureReason
 from workflows.funds import open_fund
 from workflows.markets import with_own_history
 
 if TYPE_CHECKING:
+    from engine.fund.read import PackReading
     from engine.margin.validation.replay_result import ReplayConfig, ReplayResult
 
 
@@ -42,4 +43,15 @@ def replay_pack(
     synthetic = tuple(
         str(name) for name in factors.factor_id[factors.synthetic] if str(name) in held
     )
-    return reading.book.name, result, synthetic, opened.failures
+    return reading.book.name, result, synthetic, (*opened.failures, *_unused_crif(reading))
+
+
+def _unused_crif(reading: PackReading) -> tuple[Failure, ...]:
+    """Say that the user's sensitivities, which are of one day, are not replayed."""
+    if reading.crif is None:
+        return ()
+    message = (
+        "sensitivities of one date cannot be replayed: SIMM margin is of the positions, and "
+        "agreements without any have none"
+    )
+    return (Failure(FailureReason.NOT_APPLICABLE, "crif", "fund.toml, files", message),)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 MANIFEST = "run.json"
 SUMMARY = "summary.json"
 REPORT = "report.html"
+WORKBOOK = "run.xlsx"
 TABLES = "tables"
 PACK = "pack"
 HISTORY = "history"
@@ -152,7 +153,7 @@ class RunFolder:
             raise UsageError(f"--out {self.path}: cannot be written: {error.strerror}") from error
         for name in {TABLES, HISTORY, PACK} - kept:
             shutil.rmtree(self.path / name, ignore_errors=True)
-        for name in (SUMMARY, REPORT):
+        for name in (SUMMARY, REPORT, WORKBOOK):
             (self.path / name).unlink(missing_ok=True)
 
     def _is_run(self) -> bool:
@@ -247,6 +248,8 @@ def read_manifest(run_dir: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not found; {run_dir} is not a run folder") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("tables", {}), dict):
+        raise InputError(f"{path}: is not the manifest of a run; run it again")
     if manifest.get("status") != "complete":
         reason = manifest.get("reason", "unknown")
         raise InputError(f"{run_dir}: the run is incomplete ({reason}); run it again")
@@ -263,7 +266,7 @@ def read_run(run_dir: Path) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
     """
     import pandas as pd
 
-    recorded = read_manifest(run_dir)["tables"]
+    recorded = read_manifest(run_dir).get("tables", {})
     tables: dict[str, pd.DataFrame] = {}
     for file in sorted(name for name in recorded if name.endswith(".parquet")):
         path = run_dir / TABLES / file
@@ -274,6 +277,8 @@ def read_run(run_dir: Path) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
         summary = json.loads((run_dir / SUMMARY).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{run_dir / SUMMARY}: cannot be read: {error}") from error
+    if not isinstance(summary, dict):
+        raise InputError(f"{run_dir / SUMMARY}: is not the summary of a run; run it again")
     return summary, tables
 
 

@@ -52,6 +52,8 @@ def fund_models(
     inputs = estimate_inputs(market, simulated_factors(market, exposures), configs[0])
     config = MarginConfig(**margin.basis["config"])
     curve = concentration_curve(book, market, config, CURVE_MULTIPLES)
+    ratio = margin.basis["anchor_ratio"]
+    curve *= np.array([[ratio.get(str(name), 1.0)] for name in book.agreements.agreement_id])
     curve += _fixed_add_ons(book, margin)[:, np.newaxis]
     return [
         build_model(book, market, margin, exposures, inputs, curve, config) for config in configs

@@ -79,7 +79,7 @@ def agreement_part(
     windows = [_window_bits(a.eod_hour_utc[r], a.intraday_hours_utc[r]) for r in rows]
     return {
         "ewma_lambda": np.where(reactive, np.nan_to_num(a.ewma_lambda[rows], nan=1.0), 1.0),
-        "stress_share": np.where(reactive, a.stress_weight[rows], 0.0),
+        "stress_share": np.where(reactive, _fixed_share(margin, a.stress_weight[rows]), 0.0),
         "multiple_floor": np.array([config.margin_floor]),
         "vm_threshold": np.rint(a.vm_threshold[rows] * usd_cents),
         "mta": np.rint(a.mta[rows] * usd_cents),
@@ -91,6 +91,19 @@ def agreement_part(
         "receive_lag": index_array(receive_lag),
         "trigger": np.where(bilateral, 0.0, config.intraday_trigger_share),
     }
+
+
+def _fixed_share(margin: MarginResult, stress_weight: Float64Array) -> Float64Array:
+    """Share of margin that does not follow volatility: what the tool adds to the model's own part.
+
+    A buffer or a floor is kept on top as volatility rises, though it would be used up: margin is
+    overstated then, never understated.
+    """
+    parts = margin.components
+    before = parts["calculated"] + parts["anti_procyclicality"]
+    own = (1.0 - stress_weight) * parts["calculated"]
+    share = 1.0 - np.divide(own, before, out=np.ones_like(own), where=before > 0.0)
+    return np.clip(share, 0.0, 1.0)
 
 
 def _window_bits(eod_hour: int, intraday_hours: tuple[int, ...]) -> int:

@@ -23,6 +23,8 @@ MARGIN_MODELS = (
 TAIL_MODELS = ("fhs_var", "fhs_es", "parametric", "span", "mc_es", "cds", "close_out")
 # Models whose margin follows volatility; the others keep their weights until a rulebook changes.
 REACTIVE_MODELS = ("fhs_var", "fhs_es", "parametric", "span", "mc_es", "cds")
+# Models with an anti-procyclicality tool; crisis paths already stand in a close-out margin.
+TOOL_MODELS = ("fhs_var", "fhs_es", "parametric", "span", "mc_es", "cds")
 # Anti-procyclicality: none, or a tool of EMIR RTS 153/2013 Art. 28(1) (a), (b), (c), or a floor at
 # the margin of the stress period.
 APC_TOOLS = ("none", "buffer", "stress_weight", "long_run_floor", "stress_floor")

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from engine.domain.agreements import TOOL_MODELS
 from engine.domain.arrays import BoolArray, StrArray
 from engine.domain.market import FactorTable
 from engine.fund.columns import Cast, Problem, always, iso_currencies
@@ -125,9 +126,13 @@ def _agreement_problems(casts: Mapping[str, Cast]) -> dict[str, list[Problem]]:
     unused = "stress_weight is above 0 but another tool is named: set it to 0 or blank this cell"
     none = (weight == 0.0) & (tool == "stress_weight")
     needed = "the tool stress_weight needs a stress_weight above 0, for example 0.25"
+    named = (weight > 0.0) | (~casts["apc"].blank & (tool != "none"))
+    without = named & ~np.isin(casts["model"].values, TOOL_MODELS)
+    only = f"tools are for the models {', '.join(TOOL_MODELS)}: blank this cell, weight 0"
     problems = [
         Problem("two_tools", alone, always(unused)),
         Problem("no_weight", none, always(needed)),
+        Problem("tool_without_model", without, always(only)),
     ]
     return {"apc": problems}
 

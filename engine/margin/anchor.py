@@ -7,6 +7,7 @@ off for this book. The ratio is applied to every projection. It is held fixed: s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,6 @@ from engine.domain.arrays import BoolArray, Float64Array, freeze
 from engine.domain.book import Book
 from engine.domain.failures import Failure, FailureReason, InputError
 from engine.domain.market import MarketState
-from engine.domain.results import MarginResult
 
 LEAST_RATIO = 0.2
 """Below and above these a ratio tells of other positions or another model, not of calibration."""
@@ -50,6 +50,13 @@ class Anchors:
         return np.where(self.anchored, ANCHORED_MARK, mark).astype(np.object_)
 
 
+def known_anchors(book: Book, ratios: Mapping[str, float]) -> Anchors:
+    """Return anchors of ratios found elsewhere, by agreement id: before a trade, or today."""
+    names = [str(name) for name in book.agreements.agreement_id]
+    ratio = np.array([ratios.get(name, 1.0) for name in names], dtype=np.float64)
+    return Anchors(ratio, np.array([name in ratios for name in names], dtype=np.bool_), ())
+
+
 def anchor_ratio(reported: float, modelled: float) -> float:
     """Return reported / modelled margin, both in one currency.
 
@@ -79,7 +86,9 @@ def anchor_ratio(reported: float, modelled: float) -> float:
     return ratio
 
 
-def anchor(book: Book, market: MarketState, modelled_usd: Float64Array) -> Anchors:
+def anchor(
+    book: Book, market: MarketState, modelled_usd: Float64Array, threshold_usd: Float64Array
+) -> Anchors:
     """Return the ratio of every agreement that reports its margin.
 
     Parameters
@@ -89,8 +98,11 @@ def anchor(book: Book, market: MarketState, modelled_usd: Float64Array) -> Ancho
     market : MarketState
         Gives the rates of `book.as_of`.
     modelled_usd : float64 array of shape (n_agreements,)
-        Required margin of the engine on the same date, IM and add-ons, in USD; NaN where it
-        failed.
+        Margin of the engine on the same date in USD, before the threshold, with the venue's
+        add-ons but not the broker's; NaN where it failed.
+    threshold_usd : float64 array of shape (n_agreements,)
+        What is reported is margin above this threshold, so it is added to the report: the ratio
+        is that of the margins themselves.
 
     Returns
     -------
@@ -111,27 +123,13 @@ def anchor(book: Book, market: MarketState, modelled_usd: Float64Array) -> Ancho
             if currency not in market.fx_usd:
                 raise InputError(f"no USD rate for {currency}; add the currency pair's factor")
             usd = market.fx_usd[currency]
-            ratio[row] = anchor_ratio(float(agreements.reported_im[row]) * usd, modelled_usd[row])
+            reported = float(agreements.reported_im[row]) * usd
+            if reported == 0.0 and threshold_usd[row] > 0.0:
+                raise InputError("0 says no more than that margin is below its threshold")
+            ratio[row] = anchor_ratio(reported + threshold_usd[row], modelled_usd[row])
             anchored[row] = True
         except InputError as error:
             message = f"reported_im is not used: {error}"
             where = f"agreement {name}, reported_im"
             failures.append(Failure(FailureReason.INVALID, name, where, message))
     return Anchors(ratio, anchored, tuple(failures))
-
-
-def anchor_result(book: Book, market: MarketState, result: MarginResult) -> Anchors:
-    """Return the anchors of a baseline result; an agreement without one has NaN margin."""
-    row_of = {str(name): i for i, name in enumerate(book.agreements.agreement_id)}
-    modelled = np.full(len(row_of), np.nan)
-    at = [row_of[str(name)] for name in result.agreement_id]
-    modelled[at] = result.im_usd + result.add_ons_usd()
-    return anchor(book, market, modelled)
-
-
-def anchored(im_usd: Float64Array, ratio: Float64Array) -> Float64Array:
-    """Return margin times ratio; the last axis of `im_usd` is agreements, as in `ratio`.
-
-    30m under stress with the ratio 1.2 of today is 36m.
-    """
-    return np.asarray(im_usd * ratio, dtype=np.float64)

@@ -32,7 +32,8 @@ class AntiProcyclicality:
 
     For a model other than historical simulation, the historical margin of the same account
     gives the ratio: a stress-period margin is calculated margin times (tail on the stress period /
-    tail on filtered moves).
+    tail on filtered moves). Parts of it that do not follow volatility (`fixed`, (n_agreements,))
+    stay as they are.
 
     Attributes
     ----------
@@ -46,10 +47,12 @@ class AntiProcyclicality:
         self,
         model: HistoricalModel,
         calculated: Float64Array,
+        fixed: Float64Array,
         config: MarginConfig,
     ) -> None:
         self.exposures = model.exposures
         self.config = config
+        self._fixed = fixed
         agreements = self.exposures.book.agreements
         n, pairs = len(agreements), len(self.exposures.pair_agreement)
         self.failures: list[Failure] = []
@@ -102,7 +105,7 @@ class AntiProcyclicality:
         with_tool: BoolArray,
     ) -> Float64Array:
         """Calculated margin over the historical one, (n,); fails agreements where it is unknown."""
-        margin = calculated[group.agreements]
+        margin = (calculated - self._fixed)[group.agreements]
         historical = np.char.startswith(
             self.exposures.book.agreements.model[group.agreements].astype(str), "fhs"
         )
@@ -152,7 +155,10 @@ class AntiProcyclicality:
             part = model.part(group, members)
             n_days = len(self.exposures.market.returns)
             first = max(0, n_days - LONG_RUN_DAYS - group.mpor_days + 1)
-            self._keep("long_run", part, model.unfiltered(part, first, n_days - 1), group, ratio)
+            tail = model.unfiltered(part, first, n_days - 1)
+            self._keep("long_run", part, tail, group, ratio)
+            for a, days in zip(part.agreements.tolist(), tail.scenarios.tolist(), strict=True):
+                self._name_short(a, "ten-year floor", int(days), LONG_RUN_DAYS)
 
     def _mean(self, model: HistoricalModel, group: ScenarioClass, calculated: Float64Array) -> None:
         """Mean margin of the past year: today's, scaled by the volatility of the account's P&L."""
@@ -160,10 +166,15 @@ class AntiProcyclicality:
         if members:
             part = model.part(group, members)
             losses = model.daily_losses(part, MEAN_DAYS + WARM_UP_DAYS)
+            known = np.isfinite(self.exposures.market.returns).sum(axis=0)
+            for a in members:
+                days = int(known[self.exposures.agreement_factor[a]].min())
+                self._name_short(a, "mean margin of the buffer", days, MEAN_DAYS + WARM_UP_DAYS)
             for a, loss in zip(members, losses, strict=True):
                 sigma = ewma_volatility(loss, group.ewma_lambda, self.config.seed_days)
                 level = sigma[-MEAN_DAYS:].mean() / sigma[-1] if sigma[-1] > 0.0 else 1.0
-                self._reference["mean"][a] = calculated[a] * level
+                reacting = calculated[a] - self._fixed[a]
+                self._reference["mean"][a] = reacting * level + self._fixed[a]
 
     def _keep(
         self,
@@ -175,9 +186,18 @@ class AntiProcyclicality:
     ) -> None:
         """Store a reference margin, scaled from the historical model to the agreement's own."""
         own = ratio[np.searchsorted(group.agreements, part.agreements)]
-        self._reference[name][part.agreements] = tail.agreement * own
+        margin = tail.agreement * own + self._fixed[part.agreements]
+        self._reference[name][part.agreements] = margin
+        whole = np.divide(margin, tail.agreement, out=own.copy(), where=tail.agreement > 0.0)
         owner = np.searchsorted(part.agreements, self.exposures.pair_agreement[part.pairs])
-        self._pair[name][part.pairs] = tail.pair * own[owner]
+        self._pair[name][part.pairs] = tail.pair * whole[owner]
+
+    def _name_short(self, row: int, what: str, days: int, wanted: int) -> None:
+        if days < wanted:
+            name = self.exposures.book.agreements.agreement_id[row]
+            message = f"its {what} has {days} days of history, not {wanted}; lengthen the history"
+            reason, where = FailureReason.MISSING_DATA, f"agreement {name}"
+            self.failures.append(Failure(reason, "anti-procyclicality tool", where, message))
 
     def _fail(self, row: int, reason: FailureReason, message: str) -> None:
         self.failed[row] = True

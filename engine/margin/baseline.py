@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from engine.domain.arrays import Float64Array
+from engine.domain.arrays import Float64Array, StrArray
 from engine.domain.book import Book
 from engine.domain.crif import CrifTable
 from engine.domain.failures import FailureReason
@@ -18,13 +19,18 @@ from engine.margin.family import pro_rata
 from engine.margin.required import MarginEngine, Required, report_not_finite
 from engine.margin.variation import csa_call
 from engine.pricing.value import value_per_unit
+from engine.rulebooks.tables import worst_mark
 
 UNATTRIBUTED = "(unattributed)"
 """Key of `by_manager` for margin of agreements in which no manager holds a position."""
 
 
 def calculate_margin_requirements(
-    book: Book, market: MarketState, config: MarginConfig, crif: CrifTable | None = None
+    book: Book,
+    market: MarketState,
+    config: MarginConfig,
+    crif: CrifTable | None = None,
+    anchors: Mapping[str, float] | None = None,
 ) -> MarginResult:
     """Compute the margin of every agreement of the fund.
 
@@ -37,6 +43,9 @@ def calculate_margin_requirements(
     config : MarginConfig
     crif : CrifTable, optional
         The user's sensitivities; `portfolio_id` is the agreement id. They replace the engine's.
+    anchors : mapping of agreement id to ratio, optional
+        Ratios of reported to modelled margin to use, as a result's `basis["anchor_ratio"]` has
+        them; None fits them to the reports in the book.
 
     Returns
     -------
@@ -56,7 +65,7 @@ def calculate_margin_requirements(
     VM by each manager's own profit, bilateral VM pro rata to |value|. Shares sum to the total.
     """
     exposures = net_positions(book, market)
-    engine = MarginEngine(exposures, config, crif)
+    engine = MarginEngine(exposures, config, crif, anchors=anchors)
     required = engine.at()
     vm, vm_pair = _variation(engine)
     shares = _shares(engine, required, vm_pair)
@@ -124,7 +133,7 @@ def _kept(engine: MarginEngine, required: Required, vm: Float64Array) -> dict[st
     names = ("agreement_id", "kind", "venue", "counterparty", "broker", "model")
     return {
         **{name: getattr(agreements, name)[keep] for name in names},
-        "mark": engine.anchors.marks(agreements.evidence)[keep],
+        "mark": engine.anchors.marks(_marks(engine))[keep],
         "im_usd": required.im[keep],
         "vm_usd": vm[keep],
         **{
@@ -134,11 +143,21 @@ def _kept(engine: MarginEngine, required: Required, vm: Float64Array) -> dict[st
     }
 
 
+def _marks(engine: MarginEngine) -> StrArray:
+    """The weaker of the agreement's own mark and that of its family's rulebook."""
+    agreements = engine.exposures.book.agreements
+    marks = [
+        worst_mark(str(evidence), str(engine.basis.get(str(name), {}).get("mark", evidence)))
+        for name, evidence in zip(agreements.agreement_id, agreements.evidence, strict=True)
+    ]
+    return np.array(marks, dtype=np.object_)
+
+
 def _basis(engine: MarginEngine, required: Required) -> dict[str, Any]:
     book, config = engine.exposures.book, engine.config
     names, dates = book.agreements.agreement_id, engine.exposures.market.dates
     with_threshold = np.flatnonzero((book.agreements.im_threshold > 0.0) & ~engine.failed)
-    before = required.components["calculated"] + required.components["anti_procyclicality"]
+    before = required.im - required.components["threshold"]
     assert engine.standard is not None
     return {
         "simm_version": engine.standard.simm_version,
@@ -166,7 +185,7 @@ def _shares(
     """Columns of (n_pairs,): what each manager owes under each agreement that did not fail."""
     exposures = engine.exposures
     alive = ~engine.failed[exposures.pair_agreement]
-    add_ons = engine.prepared_add_ons.pair_shares(required.im, required.pair_im)
+    add_ons = engine.add_on_shares(required)
     columns: dict[str, np.ndarray[Any, Any]] = {
         "agreement_id": exposures.book.agreements.agreement_id[exposures.pair_agreement],
         "manager_id": exposures.book.managers.manager_id[exposures.pair_manager],

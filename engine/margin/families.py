@@ -25,3 +25,7 @@ FAMILIES: dict[str, Prepare] = {
 }
 """Models beside historical simulation (`scenario_margin`) and the standard ones
 (`standard_margin`)."""
+FIXED_PARTS = (
+    "net_option_value", "exposure", "jump_to_default", "wrong_way", "bid_offer",
+)  # fmt: skip
+"""Parts of a calculated margin that do not follow volatility."""

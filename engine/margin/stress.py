@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -77,7 +78,8 @@ def project_stress_margin(
     else:
         full = np.zeros(len(book.agreements))
         full[at] = baseline.im_usd
-        projected = _under_volatility(book, market, full, config, failures)[:, at]
+        anchors = baseline.basis.get("anchor_ratio", {})
+        projected = _under_volatility(book, market, full, config, anchors, failures)[:, at]
         keep = np.asarray(np.isfinite(projected).all(axis=0), dtype=np.bool_)
         im = projected
     return StressMarginResult(
@@ -97,11 +99,14 @@ def _under_volatility(
     market: MarketState,
     baseline_im: Float64Array,
     config: MarginConfig,
+    anchors: Mapping[str, float],
     failures: list[Failure],
 ) -> Float64Array:
     """IM plus add-ons, (n_multipliers, n_agreements); NaN where it could not be computed."""
     agreements, days = book.agreements, config.stress_horizon_days
-    engine = MarginEngine(net_positions(book, market), config, models=REACTIVE_MODELS)
+    engine = MarginEngine(
+        net_positions(book, market), config, models=REACTIVE_MODELS, anchors=anchors
+    )
     reacts = np.isin(agreements.model, REACTIVE_MODELS)
     decay = np.where(reacts, agreements.ewma_lambda, 1.0)
     already_named = len(engine.failures)

@@ -93,7 +93,9 @@ def write_pack(folder: Path, tables: Mapping[str, list[Row]], omit: Iterable[str
     )
     left_out = set(omit)
     for name, rows in given.items():
-        known = [column.name for column in TABLES[name].columns] if name in TABLES else list(rows[0])
+        known = (
+            [column.name for column in TABLES[name].columns] if name in TABLES else list(rows[0])
+        )
         with (folder / f"{name}.csv").open("w", newline="") as stream:
             writer = csv.DictWriter(
                 stream, [n for n in known if n not in left_out], "", extrasaction="ignore"

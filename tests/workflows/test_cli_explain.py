@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from workflows.cli import exits, main
+from workflows.cli.output import usd
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,12 @@ def test_explain_one_agreement_alone(pack: Path) -> None:
     assert said.json()["attribution"]["total_usd"] == pytest.approx(row["required"])
 
 
+def test_an_agreement_named_twice_counts_once(pack: Path) -> None:
+    once = mca("explain", pack, "--json", "--agreement", "CCP-SWAPS")
+    twice = mca("explain", pack, "--json", "--agreement", "CCP-SWAPS", "--agreement", "CCP-SWAPS")
+    assert twice.json() == once.json()
+
+
 def test_explain_change_of_positions(pack: Path, halved: Path) -> None:
     for method in ("sequential", "symmetric"):
         said = mca("explain", pack, halved, "--method", method, "--json")
@@ -180,6 +187,44 @@ mpor_days = 10
     assert (tmp_path / "out" / "tables" / "model_changes_calendar.csv").is_file()
 
 
+def test_a_change_of_your_own_that_is_not_computed_is_named(pack: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        """
+[[change]]
+change_id = "MINE"
+title = "longer margin period of risk elsewhere"
+kind = "parameter"
+services = ["OMICLEAR"]
+effective_cob = 2023-01-06
+first_call_date = 2023-01-09
+status = "announced"
+source = "house"
+mark = "user"
+[change.edits]
+mpor_days = 10
+"""
+    )
+    said = mca("changes", pack, "--changes", path)
+    assert said.code == exits.OK, said.err
+    assert "not computed: MINE (no agreement or position of this book is concerned)" in said.out
+    # A change without published parameters has dates and no figures.
+    row = next(line for line in said.out.splitlines() if "EURONEXT-VAR-EQUITY" in line)
+    assert row.split()[-2:] == ["n/a", "n/a"]
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        (12_345_678.0, "12.3m"), (-54_321.0, "-54.3k"), (-4.0, "0.0k"), (0.0, "0.0m"),
+        (999_949.0, "999.9k"), (999_950.0, "1.0m"), (-1_234_567_890.0, "-1,234.6m"),
+        (None, "n/a"), (float("nan"), "n/a"),
+    ],
+)  # fmt: skip
+def test_amounts_for_people(amount: float | None, text: str) -> None:
+    assert usd(amount) == text
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -192,6 +237,12 @@ mpor_days = 10
         (("whatif", "PACK"), exits.USAGE, "--trades"),
         (("whatif", "PACK", "--move", "P1"), exits.USAGE, "POSITION=AGREEMENT"),
         (("whatif", "PACK", "--scale", "P1=big"), exits.USAGE, "'big' is no number"),
+        (("whatif", "PACK", "--scale", "P-001=inf"), exits.USAGE, "'inf' is no number"),
+        (("whatif", "PACK", "--scale", "P-001=nan"), exits.USAGE, "'nan' is no number"),
+        (("changes", "PACK", "--as-of", "9999-12-31"), exits.USAGE, "from 1990 to 2199"),
+        (("changes", "PACK", "--multiplier", "inf"), exits.USAGE, "at most 10000"),
+        (("explain", "PACK", "--agreement", "CCP-SWAP"), exits.USAGE, "did you mean CCP-SWAPS?"),
+        (("replay", "PACK", "--from", "2022-11-01"), exits.USAGE, "--to 2020-04-30 (default)"),
         (("whatif", "PACK", "--remove", "P-NONE"), exits.BAD_INPUT, "'P-NONE' is not in the book"),
         (("whatif", "PACK", "--trades", "nowhere.csv"), exits.BAD_INPUT, "nowhere.csv"),
         (("changes", "PACK", "--changes", "nowhere.toml"), exits.BAD_INPUT, "nowhere.toml"),

@@ -1,10 +1,8 @@
-"""`mca explain`, `mca whatif` and `mca changes`: why, what if, and what is coming."""
+"""`mca explain` and `mca whatif`: why margin is what it is, and what trades would make of it."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
 
 DEFAULT_SEED = 20221228
 SHOWN = 10
-FIRST_YEAR, LAST_YEAR = 1990, 2199
 
 
 def explain(
@@ -83,7 +80,7 @@ def _explain_one(
 
     _one_of("--by", by, LEVELS)
     _one_of("--method", method, METHODS)
-    inputs, failures = _opened(pack, history)
+    inputs, failures = opened_inputs(pack, history)
     result = inputs.margin()
     parts = explain_margin(result)
     chosen = _agreements(agreement, [str(name) for name in result.agreement_id])
@@ -105,7 +102,7 @@ def _explain_one(
     )
     emit(payload, lines, as_json)
     save(out, "explain", payload, shares.tables())
-    _leave(payload)
+    leave(payload)
 
 
 def _explain_two(
@@ -114,15 +111,15 @@ def _explain_two(
     from engine.margin.explain.explain import METHODS, explain_change
 
     _one_of("--method", method, METHODS)
-    first, failures = _opened(before, history)
-    second, more = _opened(after, history)
+    first, failures = opened_inputs(before, history)
+    second, more = opened_inputs(after, history)
     change = explain_change(first, second, method)
     payload = change.to_dict()
     told = (*failures, *(f for f in more if f not in failures), *change.failures)
     payload["failures"] = [failure.to_dict() for failure in told]
     emit(payload, _change_lines(change), as_json)
     save(out, "explain", payload, change.tables())
-    _leave(payload)
+    leave(payload)
 
 
 def _change_lines(change: MarginChange) -> list[str]:
@@ -183,7 +180,7 @@ def whatif(
     given += _flags(move, remove, scale)
     if not given:
         raise UsageError("no trades; give --trades FILE, --move, --remove or --scale")
-    inputs, failures = _opened(pack, history)
+    inputs, failures = opened_inputs(pack, history)
     result = what_if(inputs, given)
     payload = result.to_dict()
     payload["failures"] = [f.to_dict() for f in (*failures, *result.failures)]
@@ -206,7 +203,7 @@ def whatif(
     )
     emit(payload, lines, as_json)
     save(out, "whatif", payload, result.tables())
-    _leave(payload)
+    leave(payload)
 
 
 def _flags(
@@ -239,90 +236,7 @@ def _pair(option: str, text: str, form: str) -> tuple[str, str]:
     return left, right
 
 
-def changes(
-    pack: Pack,
-    file: Annotated[
-        Path | None,
-        typer.Option("--changes", metavar="FILE", help="TOML with changes of your own."),
-    ] = None,
-    as_of: Annotated[
-        str | None,
-        typer.Option(metavar="DATE", help="First day of the calendar; default: the fund's date."),
-    ] = None,
-    multiplier: Annotated[
-        list[float] | None, typer.Option(help="Multiplier; may be repeated. Default: 2, 5, 10.")
-    ] = None,
-    history: History = None,
-    as_json: Json = False,
-    out: Out = None,
-    seed: Seed = None,
-) -> None:
-    """Analyse announced changes of margin models: impact today, under stress, and when.
-
-    Example: mca changes my-fund --changes mine.toml --as-of 2023-01-02
-
-    A change of your file takes the place of a packaged one with its id. The seed has no effect
-    here: nothing is drawn.
-    """
-    from engine.margin.config import MarginConfig
-    from engine.margin.model_changes.analyze import analyze_model_changes
-    from engine.margin.model_changes.registry import load_changes, merged, read_changes
-    from workflows.funds import checked
-
-    start = None if as_of is None else _date("--as-of", as_of)
-    multipliers = tuple(multiplier) if multiplier else None
-    if multipliers is not None:
-        checked(MarginConfig, volatility_multipliers=multipliers)
-    own = () if file is None else read_changes(file)
-    inputs, failures = _opened(pack, history)
-    result = analyze_model_changes(
-        inputs.book, inputs.market, inputs.config, merged(load_changes(), own), inputs.crif,
-        start, multipliers,
-    )  # fmt: skip
-    payload = result.to_dict()
-    payload["failures"] = [f.to_dict() for f in (*failures, *result.failures)]
-    labels = list(result.labels)
-    lines = table(
-        ["change", "mark", "from", "today", *labels],
-        [
-            (
-                c["change_id"], c["mark"], c["effective_cob"] or "open", usd(c["step_usd"]),
-                *(usd(c["stress_step_usd"][label]) for label in labels),
-            )
-            for c in payload["changes"]
-        ],
-    )  # fmt: skip
-    without_figure = {item["change_id"] for item in payload["not_computed"]}
-    lines += table(
-        ["next 12 months", "event", "change", "margin", "call"],
-        [
-            (e["day"], e["event"], e["change_id"], *_steps(e, without_figure))
-            for e in payload["calendar"]
-        ],
-    )
-    lines += _not_computed(payload["not_computed"], {change.change_id for change in own})
-    emit(payload, lines, as_json)
-    save(out, "changes", payload, result.tables())
-    _leave(payload)
-
-
-def _steps(event: dict[str, Any], without_figure: set[str]) -> tuple[str, str]:
-    """Steps of margin and call of one event; of a change that is not computed there is none."""
-    if event["change_id"] in without_figure:
-        return "n/a", "n/a"
-    return usd(event["im_step_usd"]), usd(event["call_usd"])
-
-
-def _not_computed(items: list[dict[str, Any]], own: set[str]) -> list[str]:
-    """The user's own changes by name, the packaged ones counted by reason."""
-    lines = [
-        f"not computed: {i['change_id']} ({i['reason']})" for i in items if i["change_id"] in own
-    ]
-    reasons = Counter(item["reason"] for item in items if item["change_id"] not in own)
-    return lines + [f"not computed: {count} ({reason})" for reason, count in reasons.items()]
-
-
-def _opened(place: Path, history: Path | None) -> tuple[MarginInputs, tuple[Failure, ...]]:
+def opened_inputs(place: Path, history: Path | None) -> tuple[MarginInputs, tuple[Failure, ...]]:
     """Open a fund pack, or the pack and history a finished run was made from."""
     from engine.margin.config import MarginConfig
     from engine.margin.explain.margin_inputs import MarginInputs
@@ -364,7 +278,7 @@ def _agreements(wanted: list[str] | None, known: list[str]) -> list[str] | None:
             near = did_you_mean(name, known)
             hint = f"did you mean {near}?" if near else f"there are {', '.join(known[:SHOWN])}"
             raise UsageError(f"--agreement {name!r}: has no margin here; {hint}")
-    return wanted or None
+    return list(dict.fromkeys(wanted)) if wanted else None
 
 
 def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:
@@ -372,19 +286,8 @@ def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:
         raise typer.BadParameter(f"{option} {value!r}: expected {', '.join(known)}")
 
 
-def _date(option: str, text: str) -> date:
-    try:
-        day = date.fromisoformat(text)
-    except ValueError:
-        day = None
-    if day is None or not FIRST_YEAR <= day.year <= LAST_YEAR:
-        raise typer.BadParameter(
-            f"{option} {text!r}: expected YYYY-MM-DD, a day from {FIRST_YEAR} to {LAST_YEAR}"
-        )
-    return day
-
-
-def _leave(payload: dict[str, Any]) -> None:
+def leave(payload: dict[str, Any]) -> None:
+    """Tell notes and failures on stderr, and exit with the code they cause."""
     for text in payload.get("notes", ()):
         note(f"mca: {text}")
     code = tell_failures(payload)

@@ -10,8 +10,6 @@ import typer
 from workflows.cli.options import Json, Out, Seed
 from workflows.cli.output import emit, writing_into
 
-WORKBOOK = "run.xlsx"
-
 
 def export(
     run_dir: Annotated[Path, typer.Argument(metavar="RUNDIR", help="Folder of a finished run.")],
@@ -26,7 +24,7 @@ def export(
     Without --out it is written into the run folder. The seed has no effect here.
     """
     from workflows.exports.workbook import write_workbook
-    from workflows.run import read_run
+    from workflows.run import WORKBOOK, read_run
 
     summary, tables = read_run(run_dir)
     folder = run_dir if out is None else out

@@ -12,6 +12,7 @@ import typer
 from engine.domain.failures import McaError
 from workflows.cli import (
     calls,
+    changes,
     exits,
     explain,
     export,
@@ -70,7 +71,7 @@ app.command("avalanche")(measures.avalanche)
 app.command("calls")(calls.calls)
 app.command("explain")(explain.explain)
 app.command("whatif")(explain.whatif)
-app.command("changes")(explain.changes)
+app.command("changes")(changes.changes)
 app.command("replay")(validation.replay)
 app.command("simm")(models.simm)
 app.command("backtest")(models.backtest)

@@ -162,7 +162,8 @@ def _between(
     config = rules.config
     if config.simm_version is None and version is not None:
         config = config.model_copy(update={"simm_version": version})
-    return MarginInputs(book, market.market, config, held.crif)
+    anchors = (last if rules is after else first).basis["anchor_ratio"]
+    return MarginInputs(book, market.market, config, held.crif, anchors)
 
 
 def _terms(

@@ -6,6 +6,7 @@ of models.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,10 +31,14 @@ class MarginInputs:
     market: MarketState
     config: MarginConfig
     crif: CrifTable | None = None
+    anchors: Mapping[str, float] | None = None
+    """Ratios of reported to modelled margin; None fits them to the reports in the book."""
 
     def margin(self) -> MarginResult:
         """Return the margin of every agreement."""
-        return calculate_margin_requirements(self.book, self.market, self.config, self.crif)
+        return calculate_margin_requirements(
+            self.book, self.market, self.config, self.crif, self.anchors
+        )
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,10 @@ def what_if(inputs: MarginInputs, trades: Sequence[Trade], marginal: bool = True
         If a trade is wrong; the message has a line for each.
     """
     after, failures = _after(inputs, trades)
-    first, last = inputs.margin(), after.margin()
+    first = inputs.margin()
+    # A report was made for the book before the trades: its ratio is kept, not fitted again.
+    inputs, after = (replace(side, anchors=first.basis["anchor_ratio"]) for side in (inputs, after))
+    last = after.margin()
     lost = set(map(str, first.agreement_id)) ^ set(map(str, last.agreement_id))
     kept = first.agreement_id[~np.isin(first.agreement_id, list(lost))]
     alone = final = None

@@ -150,7 +150,10 @@ class _Replay:
         self, book: Book, market: MarketState, crif: CrifTable | None = None
     ) -> dict[str, float]:
         book = replace(book, as_of=market.as_of)
-        found: MarginResult = calculate_margin_requirements(book, market, self.config.margin, crif)
+        # A report of today says nothing of the days replayed.
+        found: MarginResult = calculate_margin_requirements(
+            book, market, self.config.margin, crif, anchors={}
+        )
         for failure in found.failures:
             self._note(failure)
         return dict(zip(map(str, found.agreement_id), found.im_usd.tolist(), strict=True))

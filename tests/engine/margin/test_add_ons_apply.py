@@ -101,6 +101,17 @@ def test_the_period_of_an_account_is_weighted_by_margin():
     assert got == pytest.approx(expected, rel=1e-9)
 
 
+def test_each_account_has_a_period_of_its_own():
+    market = _market()
+    builder = _one("ECC", quantity=4e5).agreement("B", venue="ECC").position("EQ", "B", "M1", 5e5)
+    builder.agreement("C", venue="ECC").position("EQ", "C", "M1", 1e-8)
+    got = _prepared(builder, market).amounts(np.zeros(3))["concentration"]
+    # 40 and 50 million at 20 a day: 2.3 and 2.8 days of 2.
+    unit = Z * _sigma(market) * np.sqrt(2.0)
+    expected = [40e6 * (np.sqrt(1.15) - 1.0), 50e6 * (np.sqrt(1.4) - 1.0), 0.0]
+    assert got == pytest.approx(unit * np.array(expected), rel=1e-9)
+
+
 def test_one_method_for_all_by_choice():
     market = _market()
     sigma = _sigma(market)
@@ -438,6 +449,14 @@ def test_volumes_at_the_edge():
     assert failure.message.startswith(said)
     assert failure.message.endswith("give a volume above 0")
     assert {k: v.tolist() for k, v in prepared.amounts(np.zeros(1)).items()} == {}
+    # What else the account holds is charged as if it were alone.
+    market = tiny_market(adv=adv)
+    both = _prepared(_one().position("FUT", "A", "M1", 1000.0), market)
+    alone = _prepared(_builder().agreement("A").position("FUT", "A", "M1", 1000.0), market)
+    expected = alone.amounts(np.zeros(1))
+    assert expected["concentration"][0] > 0.0
+    for name, values in both.amounts(np.zeros(1)).items():
+        assert values.tolist() == expected[name].tolist()
     # Half a dollar a day is a volume: e 100 million is 8e8 times a quarter of it.
     adv[1] = 0.5
     market = tiny_market(adv=adv)

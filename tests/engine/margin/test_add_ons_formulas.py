@@ -123,6 +123,7 @@ def test_delivery_ramp():
     charge = delivery_charge(10e6, [60, 7, 6, 5, 2, 1, 0, -3], 0.05, 5)
     assert charge == _close([0.0, 0.0, 0.0, 1e5, 4e5, 5e5, 5e5, 5e5])
     assert delivery_charge(-10e6, 2, 0.05, 5) == _close(400_000.0)
+    assert delivery_charge(10e6, 2, 0.05, Decimal(5)) == _close(400_000.0)
     assert np.isnan(delivery_charge(10e6, np.nan, 0.05, 5))
 
 
@@ -147,6 +148,7 @@ def _decimal(*numbers):
         (default_move, (0.6, 50.0), ()),
         (default_log_move, (0.6,), ()),
         (tier_multiplier, (3.0,), ((1.0, 2.0), (Decimal("1.1"), Decimal("1.2")))),
+        (tier_multiplier, (3.0,), ((Decimal("1"), Decimal("2")), (1.1, 1.2))),
     ],
 )
 def test_formulas_take_decimals(formula, numbers, plain):

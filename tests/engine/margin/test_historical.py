@@ -74,7 +74,10 @@ def test_a_late_factor_is_seeded_at_its_own_start():
 def test_a_hole_in_the_history_is_refused():
     r = np.random.default_rng(14).normal(size=300)
     r[150] = np.nan
-    with pytest.raises(InputError, match="row 150"):
+    said = (
+        "^return of column 0 on row 150 is nan; only days before a factor's first observation may"
+    )
+    with pytest.raises(InputError, match=f"{said} be missing: fill or drop the day$"):
         ewma_variance(r, 0.97)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from engine.avalanche.config import AvalancheConfig
 from engine.avalanche.simulate import fund_model
-from engine.domain.agreements import MARGIN_MODELS, REACTIVE_MODELS, TAIL_MODELS
+from engine.domain.agreements import APC_TOOLS, MARGIN_MODELS, REACTIVE_MODELS, TAIL_MODELS
 from engine.margin.add_ons.config import AddOnConfig
 from engine.margin.baseline import calculate_margin_requirements
 from engine.margin.config import MarginConfig
@@ -17,16 +17,19 @@ from engine.margin.exposure import net_positions
 from engine.margin.flat_rate import FlatRateConfig
 from engine.margin.historical import (
     ewma_volatility,
+    expected_shortfall,
     filtered_scenarios,
     overlapping_sums,
     value_at_risk,
     worst_volatility_period,
 )
 from engine.margin.required import MarginEngine
+from engine.margin.scenario_margin import tail_contributions
 from engine.margin.span.config import SpanConfig
 from engine.margin.stress import project_stress_margin, volatility_scale
+from engine.pricing.scenarios import scenario_pnl
 from engine.pricing.value import value_per_unit
-from tests.support.tiny_fund import SCHEDULE, SIMM, tiny_market
+from tests.support.tiny_fund import SCHEDULE, SIMM, FundBuilder, tiny_market
 
 NO_ADD_ONS = AddOnConfig(bid_ask_multiplier=0.0, jump_to_default=False, delivery=False)
 CONFIG = MarginConfig(add_ons=NO_ADD_ONS)
@@ -89,9 +92,7 @@ def _every_agreement(builder):
 
 @pytest.fixture(scope="module")
 def everything(market):
-    """Engine of a book with every model under every tool; bid-ask and default add-ons are on."""
-    from tests.support.tiny_fund import FundBuilder
-
+    """Engine of a book with every model under every tool, all add-ons on."""
     builder = (
         FundBuilder()
         .instrument("FUT", "future", "IDX", multiplier=50.0)
@@ -108,7 +109,10 @@ def test_parts_and_shares_sum_for_every_model_and_tool(everything, scale):
     n = len(everything.failed)
     required = everything.at(None if scale is None else np.full(n, scale))
     assert not everything.failed.any()
-    assert everything.failures == []
+    # The market has 1,600 days: the ten-year floors say so, and nothing else is wrong.
+    assert {f.message.split(";")[0] for f in everything.failures} == {
+        "its ten-year floor has 1599 days of history, not 2500"
+    }
     assert (required.im > 0.0).all()
     steps = np.sum(list(required.components.values()), axis=0)
     assert steps == pytest.approx(required.im, rel=1e-12)
@@ -142,8 +146,8 @@ def test_margin_rises_with_volatility_under_every_model_and_tool(everything):
     assert im[1] == pytest.approx(everything.at().im, rel=1e-12)
 
 
-def _losses(market, moves):
-    return -QUANTITY * 2500.0 * -moves[:, 2]  # a rate future falls when its rate rises
+def _losses(moves):
+    return QUANTITY * 2500.0 * moves[:, 2]  # a rate future falls when its rate rises
 
 
 @pytest.mark.parametrize("model", WITH_TOOLS)
@@ -159,24 +163,20 @@ def test_tools_by_hand(builder, long_market, model):
     im = dict(zip(result.agreement_id, result.im_usd, strict=True))
     calculated = im["none"]
     assert result.components["calculated"] == pytest.approx(np.full(5, calculated), rel=1e-12)
-    # What the tool compares with: the agreement's margin times a ratio of historical tails (for
-    # historical ES the ES, here VaR alone is checked by hand).
-    if model == "fhs_es":
-        from engine.margin.historical import expected_shortfall as measure
-    else:
-        measure = value_at_risk
+    # The tool compares with the agreement's own margin times a ratio of historical tails.
+    measure = expected_shortfall if model == "fhs_es" else value_at_risk
     moves = filtered_scenarios(
         market.returns, 0.97, 2, 1000, volatility_floor=market.factors.daily_vol_floor
     )
-    today = float(measure(_losses(market, moves), 0.99))
+    today = float(measure(_losses(moves), 0.99))
     first, last = worst_volatility_period(market.returns[:, [2]], 250)
     assert first < 500  # older than ten years
-    stress = float(measure(_losses(market, overlapping_sums(market.returns[first : last + 1], 2)),
+    stress = float(measure(_losses(overlapping_sums(market.returns[first : last + 1], 2)),
                            0.99)) / today  # fmt: skip
     ten_years = overlapping_sums(market.returns[-2501:], 2)
     assert len(ten_years) == 2500
-    long_run = float(measure(_losses(market, ten_years), 0.99)) / today
-    sigma = ewma_volatility(_losses(market, market.returns[-750:]), 0.97, 250)
+    long_run = float(measure(_losses(ten_years), 0.99)) / today
+    sigma = ewma_volatility(_losses(market.returns[-750:]), 0.97, 250)
     mean = sigma[-250:].mean() / sigma[-1]
     assert stress > long_run > 1.0
     assert im["stress_weight"] == pytest.approx(calculated * (0.75 + 0.25 * stress), rel=1e-9)
@@ -191,6 +191,32 @@ def test_tools_by_hand(builder, long_market, model):
     # Two managers with three times and minus once the net position share the margin so.
     shares = [result.by_manager[m]["im_usd"] for m in ("M1", "M2")]
     assert shares == pytest.approx(np.array([1.5, -0.5]) * result.im_usd.sum(), rel=1e-9)
+
+
+def test_managers_share_the_stress_margin_that_is_charged(builder, market):
+    _rates(builder)
+    holdings = {"FUT": ("M1", 3.0), "RF": ("M2", 60.0)}
+    for tool in ("stress_floor", "stress_weight", "none"):
+        builder.agreement(tool, apc=tool, **TOOLS[tool])
+        for name, (manager, quantity) in holdings.items():
+            builder.position(name, tool, manager, quantity)
+    book = builder.build(market)
+    result = calculate_margin_requirements(book, market, CONFIG)
+    first, last = worst_volatility_period(market.returns[:, [0, 2]], 250)
+    pnl = scenario_pnl(
+        book.instruments, market, overlapping_sums(market.returns[first : last + 1], 2)
+    )
+    row = {str(name): i for i, name in enumerate(book.instruments.instrument_id)}
+    loss = np.array([-quantity * pnl[row[name]] for name, (_, quantity) in holdings.items()])
+    stress, shares = tail_contributions(loss, 0.99, shortfall=False)
+    found = {
+        str(name): result.shares["im_usd"][result.shares["agreement_id"] == name]
+        for name in result.agreement_id
+    }
+    assert result.im_usd[0] == pytest.approx(stress, rel=1e-9)
+    assert found["stress_floor"] == pytest.approx(shares, rel=1e-9)
+    assert found["stress_weight"] == pytest.approx(0.75 * found["none"] + 0.25 * shares, rel=1e-9)
+    assert not np.allclose(shares / stress, found["none"] / result.im_usd[2], rtol=0.02)
 
 
 @pytest.mark.parametrize("model", ["fhs_var", "parametric", "mc_es"])
@@ -277,8 +303,7 @@ def test_option_value_is_in_margin_or_in_vm_never_in_both(builder, market, style
     last = market.returns[-1]
     future = -3.0 * 50.0 * 4000.0 * (1.0 - np.exp(-last[0]))
     put = book.instruments.instrument_id == "PUT"
-    value = float(value_per_unit(book.instruments, market)[put][0])
-    value *= -40.0
+    value = -40.0 * float(value_per_unit(book.instruments, market)[put][0])
     parts = {name: float(amount[0]) for name, amount in result.model_parts.items()}
     if separate:
         assert result.vm_usd[0] == pytest.approx(future, rel=1e-12)
@@ -350,8 +375,10 @@ def test_a_tool_without_a_stress_period_fails_its_agreement(builder, market):
 
 
 def test_the_avalanche_starts_from_the_margin_that_is_required(builder):
-    market = tiny_market(adv=np.full(6, 1e6))
+    buckets = np.array(["bucket", "equity_us_single", *["bucket"] * 4], dtype=object)
+    market = tiny_market(adv=np.full(6, 1e6), bucket=buckets)
     _rates(builder)
+    builder.agreement("prime", kind="prime", venue="").position("EQ", "prime", "M1", 1e5)
     for model in MARGIN_MODELS:
         terms = {**TERMS[model], "broker_multiplier": 1.3}
         builder.agreement(model, **terms)
@@ -362,6 +389,7 @@ def test_the_avalanche_starts_from_the_margin_that_is_required(builder):
     result = calculate_margin_requirements(book, market, MarginConfig())
     assert result.failures == ()
     assert (result.add_ons["concentration"] > 0.0).any()
+    assert result.add_ons["jump_to_default"][0] > 0.0  # follows neither margin nor volatility
     model = fund_model(book, market, result, AvalancheConfig(paths=64))
     opening = np.maximum(model.im_start - model.im_threshold, 0.0) + model.concentration_start
     required = 100.0 * (result.im_usd + result.add_ons_usd())
@@ -380,3 +408,33 @@ def test_stress_of_the_fund_is_the_engine_at_each_agreements_scale(builder, mark
     for i, multiplier in enumerate((2.0, 5.0, 10.0)):
         scale = [volatility_scale(decay, multiplier, 10) for decay in (0.94, 0.99, 0.97, 1.0)]
         assert stressed.im_usd[i] == pytest.approx(base.im_usd * scale, rel=1e-12)
+
+
+@pytest.mark.parametrize("tool", [t for t in APC_TOOLS if t != "none"])
+@pytest.mark.parametrize("model", ["close_out", "flat", "simm", "schedule"])
+def test_a_tool_on_a_model_without_one_is_refused_and_named(model, tool):
+    terms = SIMM | {"model": model} if model in ("simm", "schedule") else {"model": model}
+    builder = FundBuilder().agreement("A", **terms, apc=tool).agreement("B")
+    builder.instrument("F", "future", "IDX", multiplier=50.0)
+    builder.position("F", "A", "M1", 400.0).position("F", "B", "M1", 400.0)
+    market = tiny_market()
+    result = calculate_margin_requirements(builder.build(market), market, MarginConfig())
+    assert list(result.agreement_id) == ["B"]
+    failure = next(f for f in result.failures if f.item == "A")
+    assert failure.message.startswith(f"its model {model} has no anti-procyclicality tool")
+
+
+@pytest.mark.parametrize("tool", ["stress_weight", "stress_floor", "long_run_floor"])
+def test_a_tool_that_cannot_be_computed_fails_its_agreement_alone(tool):
+    market = tiny_market()
+    returns = market.returns.copy()
+    returns[300, 2] = -200.0  # a yield far below -100 %, in the stress period, not in the lookback
+    market = replace(market, returns=returns)
+    weight = 0.25 if tool == "stress_weight" else 0.0
+    builder = FundBuilder().agreement("A", apc=tool, stress_weight=weight, lookback_days=600)
+    builder.agreement("B", lookback_days=600)
+    builder.instrument("BOND", "bond", "UST", fixed_rate=4.0, tenor_years=10.0)
+    builder.position("BOND", "A", "M1", 1e5).position("BOND", "B", "M1", 1e5)
+    result = calculate_margin_requirements(builder.build(market), market, MarginConfig())
+    assert list(result.agreement_id) == ["B"]
+    assert any(f.item == "A" and "anti-procyclicality tool" in f.message for f in result.failures)

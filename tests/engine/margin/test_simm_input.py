@@ -110,6 +110,13 @@ def test_an_unknown_word_is_named_and_never_residual(
     assert what in checked.failures[0].message
 
 
+def test_a_notional_of_nothing_is_fine() -> None:
+    rows = [risk("", "Notional", "X", value) for value in (5.0, -5.0)]
+    rows.append(risk("", "Param_AddOnNotionalFactor", "X", 10.0))
+    result = simm_margin(crif(rows), "2.5", 10, "call")
+    assert result.by_product_class == {"AddOn": 0.0}
+
+
 def test_many_bad_rows_give_a_short_message() -> None:
     with pytest.raises(InputError, match="and 35 more"):
         simm_margin(crif([BAD_ROWS[0][0]] * 40), "2.5", 10, "call")
@@ -178,7 +185,7 @@ def test_add_ons_and_multipliers() -> None:
     [
         ([("Param_ProductClassMultiplier", "Credit", 0.9)], "row 2.*0.9 is below 1"),
         ([("Param_AddOnNotionalFactor", "X", -1.0)], "row 2.*-1 is below 0"),
-        ([("Notional", "X", -5.0)], "row 2.*'X' nets to -5"),
+        ([("Notional", "X", -5.0)], "row 2.*'X' nets to -5; a notional must not be negative$"),
         (
             [
                 ("Param_ProductClassMultiplier", "FX", 1.2),

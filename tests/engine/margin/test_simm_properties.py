@@ -319,9 +319,9 @@ def test_rows_net_by_every_key_however_large_the_codes() -> None:
             answer.tenor, strict=True,
         )  # fmt: skip
         found = dict(zip(keys, answer.amount_usd, strict=True))
-        for (p, q, k, t, b, u, v), value in expected.items():
-            silo = (4 * p + q) * factor
-            # EncodedRows lists bucket, tenor and label2 in another order than Sensitivities.
-            key = (silo, k * factor, b * factor, t * factor, v * factor, u * factor)
+        for codes, value in expected.items():
+            portfolio, product, kind, qualifier, bucket, tenor, label2 = codes
+            silo = 4 * portfolio + product
+            key = tuple(factor * c for c in (silo, kind, bucket, qualifier, label2, tenor))
             assert found[key] == pytest.approx(value, abs=1e-12)
     np.testing.assert_array_equal(plain.amount_usd, large.amount_usd)

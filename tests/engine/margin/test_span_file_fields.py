@@ -132,6 +132,8 @@ def test_every_field_of_an_option(tmp_path, wide):
     assert call.premium_style
     assert call.losses.tolist() == [x / 10.0 for x in VALUES]
     assert (call.delta, call.price) == (-1.25, -100.5)
+    daily = [HEAD, price_record("BBBBBBBBBB", "OOF"), definition(FUTURE, OPTION, c18="F"), *more]
+    assert [c.premium_style for c in read(tmp_path, daily).value.contracts] == [False, False]
 
 
 def test_months_without_days_and_blank_fields(tmp_path):

@@ -427,3 +427,12 @@ def test_a_file_longer_than_one_chunk(tmp_path):
 def test_files_that_are_refused(tmp_path, text, said):
     with pytest.raises(InputError, match=said):
         read(tmp_path, text)
+
+
+def test_a_file_without_its_head(tmp_path):
+    text = document(ccdef())
+    for name, value in (("fileFormat", "4.00"), ("date", "20260529"), ("ec", "TEST")):
+        text = text.replace(el(name, value), "")
+    book = read(tmp_path, text).value
+    assert (book.format, book.clearing_org, book.business_date) == ("xml", "", "")
+    assert len(book.contracts) == 7

@@ -9,8 +9,6 @@ import pytest
 
 from engine.domain.failures import FailureReason, InputError
 from engine.margin.config import BacktestConfig
-from engine.margin.validation.responsiveness import ResponseConfig
-from engine.margin.validation.simulated_returns import LAWS, simulated_returns
 from engine.margin.validation.compare import (
     TOOLS,
     ValidationConfig,
@@ -18,6 +16,8 @@ from engine.margin.validation.compare import (
     simulated_coverage,
     validate_models,
 )
+from engine.margin.validation.responsiveness import ResponseConfig
+from engine.margin.validation.simulated_returns import LAWS, simulated_returns
 
 SEED = 2020
 N_DAYS = 20_000
