@@ -22,7 +22,7 @@ from engine.margin.exposure import Exposures, agreement_failure, take
 from engine.margin.family import pro_rata
 from engine.margin.notional import notional_per_unit
 from engine.margin.schedule import ScheduleTrades, maturity_years, schedule_margin
-from engine.margin.simm import simm_by_portfolio, simm_versions
+from engine.margin.simm import simm_versions, simm_worst_of
 from engine.margin.simm.attribution import simm_attribution
 from engine.margin.simm.rulebook import load_parameters
 from engine.pricing.sensitivities import crif_from_positions
@@ -138,7 +138,9 @@ def _share_simm(
     owner = np.array([pair_of.get(t, -1) for t in crif.trade_id], dtype=np.int64)
     names = exposures.book.agreements.agreement_id
     margined = set(names[(total > 0.0) & (exposures.book.agreements.model == "simm")])
-    foreign = set(crif.portfolio_id[owner < 0])
+    # Of a portfolio under regulations, the rows of the worst one alone make the margin.
+    regulated = (crif.collect_regulations != "") | (crif.post_regulations != "")
+    foreign = set(crif.portfolio_id[(owner < 0) | regulated])
     rows = np.flatnonzero([name in margined - foreign for name in crif.portfolio_id])
     if not len(rows):
         return
@@ -201,7 +203,7 @@ def _simm(
     """Margin by portfolio; if the table is refused, each portfolio alone, with what was wrong."""
     horizon, side = config.simm_horizon_days, config.side
     try:
-        results = simm_by_portfolio(crif, version, horizon, side)
+        results = simm_worst_of(crif, version, horizon, side)
         return {name: result.total for name, result in results.items()}, {}
     except InputError:
         load_parameters(version, horizon)  # an unknown version concerns the run, not one portfolio
@@ -210,7 +212,7 @@ def _simm(
         for name in dict.fromkeys(str(p) for p in crif.portfolio_id):
             try:
                 part = _rows(crif, crif.portfolio_id == name)
-                amounts[name] = simm_by_portfolio(part, version, horizon, side)[name].total
+                amounts[name] = simm_worst_of(part, version, horizon, side)[name].total
             except InputError as error:
                 wrong[name] = str(error)
         return amounts, wrong

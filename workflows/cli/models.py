@@ -49,14 +49,14 @@ def simm(
         raise typer.BadParameter(f"--side {side!r}: expected call or post")
     from engine.domain.failures import InputError
     from engine.fund.crif import read_crif
-    from engine.margin.simm import simm_by_portfolio, simm_margin
+    from engine.margin.simm import simm_margin, simm_worst_of
 
     _check_version(version)
     rows = read_crif(crif)
     if rows.failures and not len(rows.value):
         report_failures(rows.failures)
         raise InputError(f"{crif}: not a row can be used, so there is no margin to show")
-    each = simm_by_portfolio(rows.value, version, horizon_days, side)
+    each = simm_worst_of(rows.value, version, horizon_days, side)
     # Zero for a file with a header alone; several portfolios are added up.
     result = (
         _sum(each) if each else _simm_object(simm_margin(rows.value, version, horizon_days, side))

@@ -7,6 +7,7 @@ from datetime import date
 import numpy as np
 import pytest
 
+from engine.domain.crif import CrifTable
 from engine.margin.baseline import (
     UNATTRIBUTED,
     calculate_margin_requirements,
@@ -366,3 +367,17 @@ def test_uncleared_margin_does_not_follow_volatility(sample):
     same = stressed.im_usd[:, rows] - stressed.baseline_im_usd[rows]
     assert rows.sum() > 70
     assert np.abs(same).max() == 0.0
+
+
+def test_the_worst_regulation_of_a_users_crif_is_the_margin(builder, market):
+    builder.agreement("CSA", **SIMM).position("FUT", "CSA", "M1", 1.0)
+    book = builder.build(market)
+    rows = crif_from_positions(book, market)
+    two = {name: np.concatenate([column, column]) for name, column in vars(rows).items()}
+    two["amount_usd"] = np.concatenate([rows.amount_usd, 3.0 * rows.amount_usd])
+    two["post_regulations"] = np.array(["USPR"] * len(rows) + ["ESA"] * len(rows), dtype=object)
+    config = MarginConfig()
+    plain = calculate_margin_requirements(book, market, config, rows)
+    worst = calculate_margin_requirements(book, market, config, CrifTable(**two))
+    assert worst.im_usd[0] == pytest.approx(3.0 * plain.im_usd[0], rel=1e-12)
+    assert worst.by_manager["M1"]["im_usd"] == pytest.approx(worst.im_usd[0], rel=1e-12)
