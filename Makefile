@@ -10,7 +10,7 @@ UV := .tools/bin/uv
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format types floors wheel bench lock clean
+.PHONY: help demo test check lint format types floors wheel bench mutants lock clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,11 +45,14 @@ wheel: $(UV)  ## Build the wheel into dist/
 bench: .venv/.dev  ## Run the benchmarks: ratios within one run, CPU time
 	$(BIN)/pytest benchmarks -q -s -n 0 -o "python_files=bench_*.py test_*.py"
 
+mutants: .venv/.dev  ## Mutation testing of the margin engine (AREA='engine.margin.span.*' for a part)
+	$(BIN)/mutmut run --max-children $(WORKERS) $(if $(AREA),'$(AREA)')
+
 lock: $(UV)  ## Refresh uv.lock after a change of dependencies
 	$(UV) lock --python $(PYTHON)
 
 clean:  ## Remove environments, builds and caches (runs/ stays)
-	rm -rf .venv .tools dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .tools dist build mutants .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(UV):

@@ -1,7 +1,8 @@
 """Margin of agreements with a standard model: SIMM on sensitivities, or the schedule.
 
-SIMM is shared between managers by Euler's theorem, or by Aumann-Shapley above a concentration
-threshold (`engine.margin.simm.attribution`): a manager who hedges the others has a negative share.
+SIMM is shared between managers by Euler's theorem (`engine.margin.simm.attribution`): a manager who
+hedges the others has a negative share. Above a concentration threshold, where margin is not of
+degree one, Euler's parts are scaled to the margin.
 The schedule is no sum and has no useful derivative; it is shared pro rata to the margin each would
 have alone. So is SIMM on a user's CRIF whose rows are not all of known positions.
 """
@@ -23,7 +24,7 @@ from engine.margin.family import pro_rata
 from engine.margin.notional import notional_per_unit
 from engine.margin.schedule import ScheduleTrades, maturity_years, schedule_margin
 from engine.margin.simm import simm_versions, simm_worst_of
-from engine.margin.simm.attribution import simm_attribution
+from engine.margin.simm.attribution import simm_gradient
 from engine.margin.simm.rulebook import load_parameters
 from engine.pricing.sensitivities import crif_from_positions
 from engine.pricing.value import value_per_unit
@@ -119,7 +120,7 @@ def standard_margin(
     _schedule(exposures, config, total, alone, failed, failures)
     pair = pro_rata(total, alone, exposures.pair_agreement)
     if version is not None:
-        _share_simm(exposures, used, version, config, total, pair, failures)
+        _share_simm(exposures, used, version, config, total, pair)
     return StandardMargin(total, pair, failed, version, tuple(failures))
 
 
@@ -130,9 +131,8 @@ def _share_simm(
     config: MarginConfig,
     total: Float64Array,
     pair: Float64Array,
-    failures: list[Failure],
 ) -> None:
-    """Put the exact shares of SIMM agreements into `pair`, where every CRIF row has a position."""
+    """Put Euler's shares of SIMM agreements into `pair`, where every CRIF row has a position."""
     kept = exposures.book.positions.position_id[exposures.position]
     pair_of = dict(zip(kept, exposures.position_pair.tolist(), strict=True))
     owner = np.array([pair_of.get(t, -1) for t in crif.trade_id], dtype=np.int64)
@@ -144,18 +144,14 @@ def _share_simm(
     rows = np.flatnonzero([name in margined - foreign for name in crif.portfolio_id])
     if not len(rows):
         return
-    try:
-        found = simm_attribution(
-            _rows(crif, rows), owner[rows].astype(object), version,
-            config.simm_horizon_days, config.side,
-        )  # fmt: skip
-    except ArithmeticError as error:
-        message = f"{error}; SIMM is shared between managers pro rata to stand-alone margin instead"
-        reason = FailureReason.CALCULATION_FAILED
-        failures.append(Failure(reason, version, "SIMM attribution", message))
-        return
-    exact = np.bincount(owner[rows], weights=found.by_row, minlength=len(pair))
+    part = _rows(crif, rows)
+    slope = simm_gradient(part, version, config.simm_horizon_days, config.side)
+    euler = np.bincount(owner[rows], weights=slope * part.amount_usd, minlength=len(pair))
+    whole = np.bincount(exposures.pair_agreement, weights=euler, minlength=len(total))
+    scale = np.divide(total, whole, out=np.zeros_like(total), where=whole > 0.0)
+    exact = euler * scale[exposures.pair_agreement]
     shared = np.isin(names[exposures.pair_agreement], list(margined - foreign))
+    shared &= (whole > 0.0)[exposures.pair_agreement]
     pair[:] = np.where(shared, exact, pair)
 
 

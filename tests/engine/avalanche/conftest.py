@@ -143,6 +143,7 @@ def _margin(
         im_usd=np.round(margin_usd, 2),
         vm_usd=np.zeros(count) if plain else np.round(rng.normal(0, 5e5, count), 2),
         add_ons={"concentration": np.round((0.0 if plain else 0.1) * margin_usd, 2)},
+        components={"calculated": margin_usd, "anti_procyclicality": np.zeros(count)},
     )
 
 

@@ -1,11 +1,13 @@
-"""What is said of rows that cannot be used, in full: value, place and remedy."""
+"""Rows and words at the edge, and what is said of them in full: value, place and remedy."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from engine.domain.failures import FailureReason, InputError
 from engine.margin.simm import simm_margin, validate_crif
+from engine.margin.simm.aggregate import group_ids
 from tests.engine.margin.simm_books import crif, risk
 
 GOOD = risk("RatesFX", "Risk_IRCurve", "USD", 4e6, label1="2w", label2="OIS")
@@ -87,3 +89,31 @@ def test_each_problem_in_full(row: tuple[object, ...], message: str) -> None:
     (failure,) = validate_crif(crif([row]), "book.csv").failures
     assert failure.message == message
     assert failure.where == "book.csv:1"
+
+
+def test_the_older_mark_of_a_securitisation_is_a_label_of_its_own() -> None:
+    def margin(*signed: tuple[str, float]) -> float:
+        rows = [risk("Credit", "Risk_CreditQ", "ACME", x, "1", "5y", text) for text, x in signed]
+        return simm_margin(crif(rows), "2.5", 10, "call").total
+
+    alone = margin(("", 1e5))
+    assert margin(("Sec", 1e5)) == margin(("SEC", 1e5)) == margin(("USD", 1e5)) == alone > 0.0
+    assert margin(("Sec", 1e5), ("sec", -1e5)) == 0.0
+    # The same name on two curves does not net in full.
+    assert 0.0 < margin(("Sec", 1e5), ("", -1e5)) < alone
+
+
+def test_groups_are_numbered_in_the_order_of_their_keys() -> None:
+    ids, first = group_ids(np.array([2, 1, 1, 2, 1]), np.array([0, 5, 3, 0, 5]))
+    assert ids.tolist() == [2, 1, 0, 2, 1]
+    assert first.tolist() == [2, 1, 0]
+
+
+def test_contradicting_add_on_rows_say_what_to_do() -> None:
+    rows = [GOOD, *(risk("", "Param_ProductClassMultiplier", "FX", x) for x in (1.2, 1.3))]
+    with pytest.raises(InputError) as caught:
+        simm_margin(crif(rows), "2.5", 10, "call")
+    assert str(caught.value) == (
+        "CRIF row 3: Param_ProductClassMultiplier 1.3 contradicts 1.2 in row 2 of the same "
+        "portfolio; keep one of them"
+    )
