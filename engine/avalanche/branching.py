@@ -78,8 +78,9 @@ def branching_ratio(model: Model, raised_cents: float, volatility_multiple: floa
     relief = np.where(model.relief > 0, model.relief, 1.0)
     sold = np.where(model.relief > 0, raised_cents * model.sale_share / relief, 0.0)
     sold = np.minimum(sold, 1.0 - model.pool[layout.POOL_KEEP_SHARE])
-    root = np.sqrt((1.0 + model.pool[layout.POOL_CROWD]) * sold)
-    move = model.impact * root[model.bucket] * scale
+    volume = (1.0 + model.crowd) * sold
+    level = volume if model.pool[layout.POOL_LINEAR] > 0 else np.sqrt(volume)
+    move = model.impact * level[model.bucket] * scale
     left = 1.0 - sold
     pnl = _agreement_pnl(model, move, left)
     loss = float(np.sum(np.maximum(-pnl, 0.0)))

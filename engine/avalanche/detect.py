@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.domain.arrays import BoolArray, Float64Array
-from engine.kernels.avalanche.layout import Output
+from engine.kernels.avalanche.layout import METRICS, Output
 
 AVALANCHE_BRANCHING = 0.5
 AMPLIFIED_BRANCHING = 0.2
 LEAST_AGREEMENTS = 3
+RUNAWAY_RATIO = 1.0
 
 
 @dataclass(frozen=True)
@@ -22,21 +23,13 @@ class Detection:
     A path is an avalanche if n >= 0.5 and the endogenous calls reach at least 2 consecutive
     windows and 3 agreements, so that one large venue alone is not a cascade. n = 0.5 is the
     share the Bank of England attributes to forced selling in the gilt market of September 2022
-    (Staff Working Paper 1089).
+    (Staff Working Paper 1089). It is a runaway if at some time everything its sales have caused
+    exceeds everything they have raised (`branching_max` >= 1): selling more does not help.
     """
 
     branching: Float64Array
     avalanche: BoolArray
-
-    def bands(self) -> dict[str, float]:
-        """Return the share of paths that are contained, amplified and avalanches."""
-        n = len(self.branching)
-        contained = self.branching < AMPLIFIED_BRANCHING
-        return {
-            "contained": float(np.sum(contained & ~self.avalanche)) / n,
-            "amplified": float(np.sum(~contained & ~self.avalanche)) / n,
-            "avalanche": float(np.sum(self.avalanche)) / n,
-        }
+    runaway: BoolArray
 
 
 def detect(with_feedback: Output, without: Output) -> Detection:
@@ -48,4 +41,23 @@ def detect(with_feedback: Output, without: Output) -> Detection:
     consecutive = np.any(window[1:] & window[:-1], axis=0)
     agreements = np.sum(with_feedback.calls > without.calls, axis=0) >= LEAST_AGREEMENTS
     avalanche = (branching >= AVALANCHE_BRANCHING) & consecutive & agreements
-    return Detection(branching, avalanche)
+    runaway = with_feedback.metrics[METRICS.index("branching_max")] >= RUNAWAY_RATIO
+    return Detection(branching, avalanche, np.asarray(runaway))
+
+
+def severity_bands(
+    branching: Float64Array, avalanche: BoolArray, runaway: BoolArray
+) -> dict[str, float]:
+    """Return the share of paths in each band; a path is in the most severe band it belongs to.
+
+    Contained: n < 0.2. Amplified: n >= 0.2. Avalanche and runaway: see `Detection`.
+    """
+    n = max(len(branching), 1)
+    milder = ~avalanche & ~runaway
+    contained = branching < AMPLIFIED_BRANCHING
+    return {
+        "contained": float(np.sum(contained & milder)) / n,
+        "amplified": float(np.sum(~contained & milder)) / n,
+        "avalanche": float(np.sum(avalanche & ~runaway)) / n,
+        "runaway": float(np.sum(runaway)) / n,
+    }

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import numpy as np
 
+from engine.avalanche.sales_terms import Depth
 from engine.avalanche.sparse import index_array, pack_rows
 from engine.domain.arrays import Float64Array, Int64Array
 
 
 def segments(
-    delta: Float64Array, gamma: Float64Array, bucket_of: Int64Array, buckets: int
+    delta: Float64Array,
+    gamma: Float64Array,
+    bucket_of: Int64Array,
+    buckets: int,
+    push: Float64Array,
+    depth: Depth,
 ) -> dict[str, object]:
-    """P&L rows of each (agreement, bucket) that has any exposure."""
+    """P&L rows of each (agreement, bucket) that has any exposure.
+
+    `push` (K,) is the move of each factor per unit of impact level. A close-out of the agreement
+    trades its part of the bucket as far as it goes the fund's way; what hedges the rest is traded
+    against it and does not press further.
+    """
     factors = delta.shape[1]
-    seg_ptr, seg_bucket, rows = [0], [], []
+    weight = np.abs(depth.net) * depth.sigma
+    toward = np.sign(depth.net) * depth.sigma
+    seg_ptr, seg_bucket, rows, pushes, volumes = [0], [], [], [], []
     for r in range(len(delta)):
         for b in range(buckets):
             inside = bucket_of == b
@@ -23,11 +36,17 @@ def segments(
             if np.any(row):
                 rows.append(row)
                 seg_bucket.append(b)
+                pushes.append(float(np.sum(row[:factors] * push)))
+                whole = float(np.sum(weight[inside]))
+                own = float(np.sum(row[:factors] * toward))
+                volumes.append(max(own, 0.0) / whole if whole > 0.0 else 0.0)
         seg_ptr.append(len(rows))
     ptr, row_index, coef = pack_rows(rows)
     return {
         "seg_ptr": index_array(seg_ptr),
         "seg_bucket": index_array(seg_bucket),
+        "seg_push": np.array(pushes),
+        "seg_volume": np.array(volumes),
         "ent_ptr": ptr,
         "ent_row": row_index,
         "ent_coef": coef,

@@ -5,14 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from engine.avalanche.config import AvalancheConfig
+from engine.avalanche.hours import waiting_hours
 from engine.avalanche.sparse import index_array
 from engine.domain.agreements import REACTIVE_MODELS
-from engine.domain.arrays import Float64Array, Int64Array
+from engine.domain.arrays import Float64Array, Int64Array, StrArray
 from engine.domain.book import Book
 from engine.domain.market import MarketState
 from engine.domain.money import CENTS_PER_UNIT
 from engine.domain.results import MarginResult
+from engine.domain.scenarios import Scenario
 from engine.kernels.avalanche import layout
+from engine.kernels.avalanche.layout import HOURS_PER_DAY
 
 # Where the concentration curve is read: the kernel's hinges, and one beyond for the last slope.
 CURVE_MULTIPLES = (*layout.HINGES, 20.0)
@@ -61,6 +64,7 @@ def agreement_part(
     margin: MarginResult,
     value_usd: Float64Array,
     config: AvalancheConfig,
+    scenario: Scenario | None = None,
 ) -> dict[str, object]:
     """Terms of each agreement, and where its variation margin stands.
 
@@ -74,12 +78,17 @@ def agreement_part(
     reactive = np.isin(a.model[rows], REACTIVE_MODELS)
     bilateral = a.kind[rows] == "bilateral"
     held = np.rint(-a.vm_held[rows] * usd_cents) - np.rint(margin.vm_usd * CENTS_PER_UNIT)
-    pay_lag = a.pay_lag_hours[rows]
-    receive_lag = np.minimum(pay_lag + config.receipt_delay_hours, layout.RING_HOURS - 1)
-    windows = [_window_bits(a.eod_hour_utc[r], a.intraday_hours_utc[r]) for r in rows]
+    lag = a.pay_lag_hours[rows]
+    receive_lag = np.minimum(lag + config.receipt_delay_hours, layout.RING_HOURS - 1)
+    more = 0 if scenario is None else scenario.extra_calls_per_day
+    windows = [
+        _window_bits(a.eod_hour_utc[r], a.intraday_hours_utc[r], 0 if is_bilateral else more)
+        for r, is_bilateral in zip(rows, bilateral, strict=True)
+    ]
     return {
         "ewma_lambda": np.where(reactive, np.nan_to_num(a.ewma_lambda[rows], nan=1.0), 1.0),
         "stress_share": np.where(reactive, _fixed_share(margin, a.stress_weight[rows]), 0.0),
+        "step": np.where(a.model[rows] == "span", config.margin_step_share, 0.0),
         "multiple_floor": np.array([config.margin_floor]),
         "vm_threshold": np.rint(a.vm_threshold[rows] * usd_cents),
         "mta": np.rint(a.mta[rows] * usd_cents),
@@ -87,9 +96,11 @@ def agreement_part(
         "held_start": np.where(bilateral, held, 0.0),
         "window_mask": index_array(windows),
         "eod_hour": index_array(a.eod_hour_utc[rows]),
-        "pay_lag": index_array(pay_lag),
+        "pay_lag": index_array(deadlines(a.currency[rows], lag, book)),
         "receive_lag": index_array(receive_lag),
         "trigger": np.where(bilateral, 0.0, config.intraday_trigger_share),
+        "fail_order": index_array(fail_order(a.kind[rows], a.agreement_id[rows])),
+        "cross": np.where(a.kind[rows] == "cleared", 0.0, float(config.cross_default)),
     }
 
 
@@ -106,9 +117,36 @@ def _fixed_share(margin: MarginResult, stress_weight: Float64Array) -> Float64Ar
     return np.clip(share, 0.0, 1.0)
 
 
-def _window_bits(eod_hour: int, intraday_hours: tuple[int, ...]) -> int:
+def deadlines(currency: StrArray, lag_hours: Int64Array, book: Book) -> Int64Array:
+    """Hours from a call issued at each hour of the day to its deadline, shape (n, 24).
+
+    A deadline at which the currency cannot be paid any more moves to its next opening hour.
+    """
+    clock = np.arange(HOURS_PER_DAY)
+    wait = {str(name): waiting_hours(str(name), book.as_of) for name in set(currency)}
+    rows = [
+        lag + wait[str(name)][(clock + lag) % HOURS_PER_DAY]
+        for name, lag in zip(currency, lag_hours, strict=True)
+    ]
+    return np.array(rows, dtype=np.int64).reshape(len(rows), HOURS_PER_DAY)
+
+
+# Who is left unpaid first: a clearing house is paid before a prime broker, and both before a
+# bilateral counterparty, whose agreement allows a period of grace.
+UNPAID_FIRST = ("bilateral", "prime", "cleared")
+
+
+def fail_order(kind: StrArray, agreement_id: StrArray) -> list[int]:
+    """Return agreements in the order in which a fund short of cash leaves them unpaid."""
+    rank = [UNPAID_FIRST.index(str(each)) for each in kind]
+    return sorted(range(len(rank)), key=lambda r: (rank[r], str(agreement_id[r])))
+
+
+def _window_bits(eod_hour: int, intraday_hours: tuple[int, ...], more: int) -> int:
+    """Return a bit for each call window; `more` windows are spread evenly over the day."""
+    extra = [round(24 * i / more) % 24 for i in range(more)]
     bits = 1 << int(eod_hour)
-    for hour in intraday_hours:
+    for hour in (*intraday_hours, *extra):
         bits |= 1 << int(hour)
     return bits
 

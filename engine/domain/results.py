@@ -227,7 +227,10 @@ class AvalancheResult:
     compares calls with feedback to calls without, `sales_amplification` the amounts raised by
     forced sales: selling shrinks the book, so calls can fall while sales grow.
     `impact_cost_mean_usd` is the cost of executing the sales, `feedback_loss_mean_usd` all that
-    their price impact takes from NAV by the end, what is left of the book included.
+    their price impact takes from NAV by the end, what is left of the book included. `estimates`
+    holds every figure with its interval, `sampling` how the paths were drawn and how precise they
+    are, `first_failure` the share of paths that first fail to pay in each currency,
+    `sold_by_bucket` the mean share of each bucket sold over all paths and over the tail.
     """
 
     scenario: str
@@ -263,6 +266,11 @@ class AvalancheResult:
     agreement_id: StrArray
     per_path: dict[str, Float64Array]
     failures: tuple[Failure, ...] = ()
+    estimates: dict[str, Estimate] = field(default_factory=dict)
+    sampling: dict[str, Any] = field(default_factory=dict)
+    first_failure: dict[str, float] = field(default_factory=dict)
+    crowding_by_bucket: dict[str, float] = field(default_factory=dict)
+    sold_by_bucket: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the `avalanche` object of `mca run --json`."""
@@ -298,9 +306,13 @@ class AvalancheResult:
             "cash_error_cents": self.cash_error_cents,
             "assumptions": {
                 "crowding": self.crowding,
+                "crowding_by_bucket": self.crowding_by_bucket,
                 "participation": self.participation,
                 "impact_coefficient": self.impact_coefficient,
             },
+            "estimates": {name: each.to_dict() for name, each in self.estimates.items()},
+            "sampling": self.sampling,
+            "first_failure_by_currency": self.first_failure,
         }
 
     def tables(self) -> dict[str, pd.DataFrame]:
@@ -325,6 +337,22 @@ class AvalancheResult:
                     "mean_calls_usd": self.mean_calls_by_agreement_usd,
                     "tail_calls_usd": self.tail_calls_by_agreement_usd,
                 }
+            ),
+            "avalanche_estimates": pd.DataFrame(
+                [{"estimate": k, **each.to_dict()} for k, each in self.estimates.items()],
+                columns=["estimate", "value", "low", "high"],
+            ),
+            "avalanche_sales_by_bucket": pd.DataFrame(
+                [
+                    {
+                        "bucket": name,
+                        "crowding": self.crowding_by_bucket[name],
+                        "sold_share_mean": mean,
+                        "sold_share_tail": tail,
+                    }
+                    for name, (mean, tail) in self.sold_by_bucket.items()
+                ],
+                columns=["bucket", "crowding", "sold_share_mean", "sold_share_tail"],
             ),
             "avalanche_paths": pd.DataFrame({"path": np.arange(self.paths), **self.per_path}),
         }

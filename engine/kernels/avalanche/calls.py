@@ -10,13 +10,15 @@ import numpy as np
 
 from engine.kernels.avalanche.layout import (
     CALL_COUNT,
+    CAUSED,
+    DEFAULT_COUNT,
     ENTRY_BLOCK,
     HINGES,
     HOURS_PER_DAY,
     IM_SUM,
     MULTIPLE_MAX,
-    PENDING,
     PNL,
+    POOL_SALES_IN_MARGIN,
     RING_HOURS,
     STEP_CALLS,
 )
@@ -62,16 +64,27 @@ def build_profit(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
     add_segment = build_add_segment(inline, lanes)
 
     @inline
-    def profit(first, r, m, s):
+    def profit(first, r, books, tape, holdings, accounts, work):
         for w in range(lanes):
-            s.total[0, first + w] = 0.0
-        for j in range(m.seg_ptr[r], m.seg_ptr[r + 1]):
-            start, stop, b = m.ent_ptr[j], m.ent_ptr[j + 1], m.seg_bucket[j]
-            add_segment(first, m.ent_row, m.ent_coef, start, stop, s.basis, s.left, b, s.total)
+            work.total[0, first + w] = 0.0
+        for j in range(books.seg_ptr[r], books.seg_ptr[r + 1]):
+            start, stop, b = books.ent_ptr[j], books.ent_ptr[j + 1], books.seg_bucket[j]
+            add_segment(
+                first,
+                books.ent_row,
+                books.ent_coef,
+                start,
+                stop,
+                tape.basis,
+                holdings.left,
+                b,
+                work.total,
+            )
         for w in range(lanes):
             c = first + w
-            s.exposure[r, c] += s.total[0, c]
-            s.scalars[PNL, c] += s.total[0, c]
+            gain = accounts.alive[r, c] * work.total[0, c]
+            accounts.exposure[r, c] += gain
+            work.scalars[PNL, c] += gain
 
     return profit
 
@@ -86,10 +99,10 @@ def build_requirement(inline: Callable[..., Any]) -> Callable[..., Any]:
     hinge0, hinge1, hinge2, hinge3, hinge4 = HINGES
 
     @inline
-    def requirement(r, size, swing, multiple, m):
-        slope = m.concentration_slope
-        base = max(m.im_start[r] * size * multiple - m.im_threshold[r], 0.0)
-        add_on = m.concentration_start[r] + slope[r, 0] * max(swing - hinge0, 0.0)
+    def requirement(r, size, swing, multiple, terms):
+        slope = terms.concentration_slope
+        base = max(terms.im_start[r] * size * multiple - terms.im_threshold[r], 0.0)
+        add_on = terms.concentration_start[r] + slope[r, 0] * max(swing - hinge0, 0.0)
         add_on += slope[r, 1] * max(swing - hinge1, 0.0)
         add_on += slope[r, 2] * max(swing - hinge2, 0.0)
         add_on += slope[r, 3] * max(swing - hinge3, 0.0)
@@ -99,49 +112,140 @@ def build_requirement(inline: Callable[..., Any]) -> Callable[..., Any]:
     return requirement
 
 
+def build_pressed(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
+    """P&L that the fund's own sales have cost one agreement so far (first order), in segment[0]."""
+
+    @inline
+    def pressed(first, r, books, holdings, work):
+        for w in range(lanes):
+            work.segment[0, first + w] = 0.0
+        for j in range(books.seg_ptr[r], books.seg_ptr[r + 1]):
+            b, push = books.seg_bucket[j], books.seg_push[j]
+            for w in range(lanes):
+                work.segment[0, first + w] += push * holdings.pressure[b, first + w]
+
+    return pressed
+
+
+def build_swing(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
+    """Volatility multiple of the margin of one agreement at one of its windows, into total[0].
+
+    It is the root of the EWMA of daily P&L over its size at the start; within the day it can only
+    rise. Where the venue moves its parameter in steps, a rise of at least `step` takes effect the
+    next day, and no fall within the horizon: a parameter is lowered after weeks of quiet.
+    """
+    pressed = build_pressed(inline, lanes)
+
+    @inline
+    def swing(first, r, eod, books, terms, switches, holdings, accounts, work):
+        decay, floor, step = terms.ewma_lambda[r], terms.multiple_floor[0], terms.step[r]
+        inverse = 1.0 / books.daily_norm[r] if books.daily_norm[r] > 0.0 else 0.0
+        fade, unseen = 1.0 - decay, 1.0 - switches[POOL_SALES_IN_MARGIN]
+        pressed(first, r, books, holdings, work)
+        for w in range(lanes):
+            c = first + w
+            own = work.segment[0, c] - accounts.pressed[r, c]
+            work.segment[0, c] = own
+            change = accounts.exposure[r, c] - accounts.exposure_eod[r, c] - unseen * own
+            u = change * inverse / max(accounts.size[r, c], 1e-9)
+            before = accounts.ewma[r, c]
+            updated = decay * before + fade * u * u
+            used = updated if eod else max(updated, before)
+            asked = max(math.sqrt(used), floor)
+            posted = accounts.posted[r, c]
+            work.total[0, c] = posted if step > 0.0 else asked
+            raised = asked if asked >= posted * (1.0 + step) else posted
+            accounts.posted[r, c] = raised if eod else posted
+            accounts.ewma[r, c] = updated if eod else before
+            accounts.exposure_eod[r, c] = (
+                accounts.exposure[r, c] if eod else accounts.exposure_eod[r, c]
+            )
+            accounts.pressed[r, c] += own if eod else 0.0
+
+    return swing
+
+
+def build_caused(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
+    """Calls that the day's own sales have caused: losses, and margin that rises with their squares.
+
+    segment[0] holds their P&L of the day. After a default nothing is added: a close-out moves
+    prices but releases nothing, and only sales are judged.
+    """
+
+    @inline
+    def caused(first, r, books, terms, accounts, work):
+        inverse = 1.0 / books.daily_norm[r] if books.daily_norm[r] > 0.0 else 0.0
+        fade, share = 1.0 - terms.ewma_lambda[r], 1.0 - terms.stress_share[r]
+        for w in range(lanes):
+            c = first + w
+            own = work.segment[0, c] * accounts.alive[r, c]
+            u = own * inverse / max(accounts.size[r, c], 1e-9)
+            rise = math.sqrt(1.0 + fade * u * u / max(accounts.ewma[r, c], 1e-9)) - 1.0
+            calls = max(-own, 0.0) + share * accounts.im[r, c] * rise
+            intact = 1.0 if work.scalars[DEFAULT_COUNT, c] == 0.0 else 0.0
+            work.scalars[CAUSED, c] += intact * calls
+
+    return caused
+
+
 def build_window(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
     """One call window of one agreement: margin required now, the call, when it is paid.
 
-    Volatility is the EWMA of daily P&L over its size at the start; within the day it can only
-    raise the requirement. Payments fall due after `pay_lag`, receipts after `receive_lag`.
+    Payments fall due after `pay_lag`, receipts after `receive_lag`; `issued_row` remembers what the
+    agreement called at this hour.
     """
     whole = build_whole(inline)
     requirement = build_requirement(inline)
+    swing = build_swing(inline, lanes)
+    caused = build_caused(inline, lanes)
 
     @inline
-    def window(first, r, eod, pay_slot, receive_slot, m, s):
-        decay, share, floor = m.ewma_lambda[r], m.stress_share[r], m.multiple_floor[0]
-        threshold, mta, trigger = m.vm_threshold[r], m.mta[r], m.trigger[r]
-        inverse = 1.0 / m.daily_norm[r] if m.daily_norm[r] > 0.0 else 0.0
-        fade = 1.0 - decay
+    def window(
+        first,
+        r,
+        hour,
+        eod,
+        pay_row,
+        receive_row,
+        issued_row,
+        books,
+        terms,
+        switches,
+        holdings,
+        accounts,
+        till,
+        work,
+    ):
+        # Today's open call was noted in the row of hour 0.
+        kept = 1.0 if hour == 0 else 0.0
+        share, pool = terms.stress_share[r], terms.currency[r]
+        threshold, mta, trigger = terms.vm_threshold[r], terms.mta[r], terms.trigger[r]
+        swing(first, r, eod, books, terms, switches, holdings, accounts, work)
+        if eod:
+            caused(first, r, books, terms, accounts, work)
         for w in range(lanes):
             c = first + w
-            exposure, size = s.exposure[r, c], s.size[r, c]
-            u = (exposure - s.exposure_eod[r, c]) * inverse / max(size, 1e-9)
-            updated = decay * s.ewma[r, c] + fade * u * u
-            used = updated if eod else max(updated, s.ewma[r, c])
-            s.ewma[r, c] = updated if eod else s.ewma[r, c]
-            s.exposure_eod[r, c] = exposure if eod else s.exposure_eod[r, c]
-            swing = max(math.sqrt(used), floor)
-            multiple = share + (1.0 - share) * swing
-            required = requirement(r, size, swing, multiple, m)
-            posted = s.im[r, c]
+            exposure, alive, now = accounts.exposure[r, c], accounts.alive[r, c], work.total[0, c]
+            multiple = share + (1.0 - share) * now
+            required = alive * requirement(r, accounts.size[r, c], now, multiple, terms)
+            posted = accounts.im[r, c]
             target = exposure - min(max(exposure, -threshold), threshold)
-            change = whole(target - s.held[r, c])
+            change = whole(target - accounts.held[r, c])
             change = change if abs(change) >= mta else 0.0
-            call = required - posted - change
+            call = alive * (required - posted - change)
             taken = eod or (call > trigger * posted)
-            s.im[r, c] = required if taken else posted
-            s.held[r, c] += change if taken else 0.0
-            s.scalars[IM_SUM, c] += required - posted if taken else 0.0
+            accounts.im[r, c] = required if taken else posted
+            accounts.held[r, c] += alive * change if taken else 0.0
+            work.scalars[IM_SUM, c] += required - posted if taken else 0.0
             owed = max(call, 0.0) if taken else 0.0
-            s.pay[pay_slot, c] += owed
-            s.receive[receive_slot, c] -= min(call, 0.0) if taken else 0.0
-            s.scalars[PENDING, c] += owed
-            s.scalars[STEP_CALLS, c] += owed
-            s.scalars[CALL_COUNT, c] += 1.0 if owed > 0.0 else 0.0
-            s.agreement_calls[r, c] += owed
-            s.scalars[MULTIPLE_MAX, c] = max(s.scalars[MULTIPLE_MAX, c], multiple)
+            till.pay[pay_row, c] += owed
+            accounts.issued[issued_row, c] = kept * accounts.issued[issued_row, c] + owed
+            till.receive[receive_row, c] -= min(call, 0.0) if taken else 0.0
+            till.pending[pool, c] += owed
+            work.scalars[STEP_CALLS, c] += owed
+            work.scalars[CALL_COUNT, c] += 1.0 if owed > 0.0 else 0.0
+            accounts.agreement_calls[r, c] += owed
+            work.scalars[MULTIPLE_MAX, c] = max(work.scalars[MULTIPLE_MAX, c], multiple)
 
     return window
 
@@ -155,17 +259,37 @@ def build_calls(
     one, none = np.uint32(1), np.uint32(0)
 
     @splice
-    def calls(first, hour, m, s):
+    def calls(first, hour, books, terms, switches, tape, holdings, accounts, till, work):
         clock = hour % HOURS_PER_DAY
         bit = one << np.uint32(clock)
+        agreements = terms.im_start.shape[0]
+        ring = accounts.issued.shape[0] // max(agreements, 1)
         for w in range(lanes):
-            s.scalars[PNL, first + w] = 0.0
-            s.scalars[STEP_CALLS, first + w] = 0.0
-        for r in range(m.im_start.shape[0]):
-            profit(first, r, m, s)
-            if (m.window_mask[r] & bit) != none:
-                pay_slot = (hour + np.int64(m.pay_lag[r])) % RING_HOURS
-                receive_slot = (hour + np.int64(m.receive_lag[r])) % RING_HOURS
-                window(first, r, m.eod_hour[r] == clock, pay_slot, receive_slot, m, s)
+            work.scalars[PNL, first + w] = 0.0
+            work.scalars[STEP_CALLS, first + w] = 0.0
+        for r in range(agreements):
+            profit(first, r, books, tape, holdings, accounts, work)
+            if (terms.window_mask[r] & bit) != none:
+                due = hour + np.int64(terms.pay_lag[r, clock])
+                pool = np.int64(terms.currency[r]) * RING_HOURS
+                receive_row = pool + (hour + np.int64(terms.receive_lag[r])) % RING_HOURS
+                pay_row, issued_row = pool + due % RING_HOURS, r * ring + hour % ring
+                eod = terms.eod_hour[r] == clock
+                window(
+                    first,
+                    r,
+                    hour,
+                    eod,
+                    pay_row,
+                    receive_row,
+                    issued_row,
+                    books,
+                    terms,
+                    switches,
+                    holdings,
+                    accounts,
+                    till,
+                    work,
+                )
 
     return calls

@@ -1,199 +1,232 @@
-"""What falls due in the hour is paid: cash, then liquid securities, then credit lines.
+"""What falls due in the hour: receipts, payments in each currency, and exchange between them.
 
-Amounts stay whole cents throughout, so that the cash account closes to the cent on every path.
+Amounts stay whole cents throughout, so that every currency's account closes to the cent on every
+path.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from engine.kernels.avalanche.calls import build_whole
 from engine.kernels.avalanche.layout import (
     CALLS,
-    CASH,
-    DRAWN,
-    DRAWN_MAX,
     EXHAUSTED,
+    FIRST_CURRENCY,
+    FX_COST,
     HOURS_PER_DAY,
-    HQLA,
+    HUB,
     IM_MAX,
     IM_SUM,
     IN_FLIGHT,
-    INFLOW,
-    LARGEST_HAIRCUT,
-    LIQUIDITY,
-    LIQUIDITY_MIN,
+    IN_SETTLEMENT,
     NAV,
-    NEED_MAX,
     NET_PAID,
-    OUTFLOW,
-    PENDING,
+    OVERDUE_HOURS,
     PNL,
-    POOL_CASH,
-    POOL_HAIRCUT,
-    POOL_HQLA,
-    POOL_HQLA_CAP,
-    POOL_NAV,
-    POOL_REQUEST,
-    POOL_TARGET,
-    REQUESTED,
     RING_HOURS,
+    SETTLE_HOURS,
     STEP_CALLS,
     STRESS,
-    UNPAID,
     UNPAID_MAX,
-    WANT,
 )
 
 
-def build_due(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
-    """Receipts and agreed settlements come in or fall due; what cash cannot cover is UNPAID."""
+def build_close(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
+    """Add the hour's profit and calls to the path's accounts; release what sales promised."""
 
     @inline
-    def due(first, hour, m, s):
-        slot = hour % RING_HOURS
-        incoming, outgoing = max(m.flow[hour], 0.0), max(-m.flow[hour], 0.0)
+    def close(first, hour, work):
         expired = hour % HOURS_PER_DAY
         for w in range(lanes):
             c = first + w
-            s.scalars[NAV, c] += s.scalars[PNL, c]
-            s.scalars[CALLS, c] += s.scalars[STEP_CALLS, c]
-            s.scalars[IM_MAX, c] = max(s.scalars[IM_MAX, c], s.scalars[IM_SUM, c])
-            s.scalars[IN_FLIGHT, c] -= s.relief_ring[expired, c]
-            s.relief_ring[expired, c] = 0.0
-            received = s.receive[slot, c] + incoming
-            s.receive[slot, c] = 0.0
-            called = s.pay[slot, c]
-            s.pay[slot, c] = 0.0
-            s.scalars[PENDING, c] -= called
-            payable = called + outgoing
-            s.scalars[NET_PAID, c] += payable - received
-            cash = s.scalars[CASH, c] + received
-            owed = s.scalars[UNPAID, c] + payable
-            paid = min(cash, owed)
-            s.scalars[CASH, c] = cash - paid
-            s.scalars[UNPAID, c] = owed - paid
-            s.scalars[INFLOW, c] += received
-            s.scalars[OUTFLOW, c] += paid
+            work.scalars[NAV, c] += work.scalars[PNL, c]
+            work.scalars[CALLS, c] += work.scalars[STEP_CALLS, c]
+            work.scalars[IM_MAX, c] = max(work.scalars[IM_MAX, c], work.scalars[IM_SUM, c])
+            work.scalars[IN_FLIGHT, c] -= work.relief_ring[expired, c]
+            work.relief_ring[expired, c] = 0.0
+
+    return close
+
+
+def build_due(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
+    """Receipts and agreed settlements come in or fall due; what cash cannot cover is unpaid."""
+
+    @inline
+    def due(first, hour, money, till, work):
+        for n in range(money.cash.shape[0]):
+            slot = n * RING_HOURS + hour % RING_HOURS
+            incoming, outgoing = max(money.flow[hour, n], 0.0), max(-money.flow[hour, n], 0.0)
+            for w in range(lanes):
+                c = first + w
+                received = till.receive[slot, c] + incoming
+                till.receive[slot, c] = 0.0
+                called = till.pay[slot, c]
+                till.pay[slot, c] = 0.0
+                till.pending[n, c] -= called
+                payable = called + outgoing
+                work.scalars[NET_PAID, c] += payable - received
+                cash = till.cash[n, c] + received
+                owed = till.unpaid[n, c] + payable
+                paid = min(cash, owed)
+                till.cash[n, c] = cash - paid
+                till.unpaid[n, c] = owed - paid
+                till.inflow[n, c] += received
+                till.outflow[n, c] += paid
 
     return due
 
 
-def build_haircut(inline: Callable[..., Any]) -> Callable[..., Any]:
-    """Haircut of the pooled securities on one path: it widens with stress, up to a limit."""
+def build_proceeds(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
+    """Securities sold earlier settle: their proceeds, booked to come in the hub's ring, arrive.
+
+    They are no receipt from a counterparty, so they do not lower the need for a credit line.
+    """
 
     @inline
-    def haircut(c, m, s):
-        return min(m.pool[POOL_HAIRCUT] * max(s.scalars[STRESS, c], 1.0), LARGEST_HAIRCUT)
+    def proceeds(first, hour, money, till, work):
+        for q in range(money.hqla.shape[0]):
+            slot = q * SETTLE_HOURS + hour % SETTLE_HOURS
+            if money.hqla_lag[q] > 0:
+                for w in range(lanes):
+                    c = first + w
+                    arrived = till.settling[slot, c]
+                    till.settling[slot, c] = 0.0
+                    work.scalars[IN_SETTLEMENT, c] -= arrived
+                    till.cash[HUB, c] += arrived
+                    till.inflow[HUB, c] += arrived
 
-    return haircut
+    return proceeds
 
 
-def build_pledge(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
-    """Raise cash on liquid securities: pledged at a haircut that widens with stress, up to the
-    hourly limit. What is pledged stays the fund's, so NAV does not move."""
+def build_is_open(inline: Callable[..., Any]) -> Callable[..., Any]:
+    """True if a currency can be exchanged and paid in this hour."""
+    one, none = np.uint32(1), np.uint32(0)
+
+    @inline
+    def is_open(n, clock, money):
+        return (money.fx_open[n] & (one << np.uint32(clock))) != none
+
+    return is_open
+
+
+def build_to_hub(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
+    """Sell surplus of other currencies for the hub's, as far as the hub lacks cash.
+
+    The hub lacks what it and the open currencies owe, now or soon, beyond the cash they hold.
+    """
     whole = build_whole(inline)
-    haircut = build_haircut(inline)
+    is_open = build_is_open(inline)
 
     @inline
-    def pledge(first, m, s):
-        limit = m.pool[POOL_HQLA_CAP]
+    def to_hub(first, clock, money, till, work):
         for w in range(lanes):
             c = first + w
-            cut = haircut(c, m, s)
-            short = s.scalars[UNPAID, c]
-            # One cent more than needed covers the rounding of the proceeds.
-            given = min(min(whole(short / (1.0 - cut)) + 1.0, s.scalars[HQLA, c]), limit)
-            given = given if short > 0.0 else 0.0
-            proceeds = whole(given * (1.0 - cut))
-            paid = min(proceeds, short)
-            s.scalars[HQLA, c] -= given
-            s.scalars[UNPAID, c] = short - paid
-            s.scalars[CASH, c] += proceeds - paid
-            s.scalars[INFLOW, c] += proceeds
-            s.scalars[OUTFLOW, c] += paid
+            work.total[0, c] = till.unpaid[HUB, c] + till.pending[HUB, c] - till.cash[HUB, c]
+        for n in range(1, money.cash.shape[0]):
+            if is_open(n, clock, money):
+                for w in range(lanes):
+                    c = first + w
+                    lacking = till.unpaid[n, c] + till.pending[n, c] - till.cash[n, c]
+                    work.total[0, c] += max(lacking, 0.0)
+        for n in range(1, money.cash.shape[0]):
+            if is_open(n, clock, money):
+                spread = money.fx_spread[n]
+                for w in range(lanes):
+                    c = first + w
+                    spare = till.cash[n, c] - till.unpaid[n, c] - till.pending[n, c]
+                    give = min(max(spare, 0.0), whole(max(work.total[0, c], 0.0)))
+                    fee = whole(give * spread * max(work.scalars[STRESS, c], 1.0))
+                    till.cash[n, c] -= give
+                    till.outflow[n, c] += give
+                    till.cash[HUB, c] += give - fee
+                    till.inflow[HUB, c] += give - fee
+                    work.scalars[FX_COST, c] += fee
+                    work.scalars[NAV, c] -= fee
+                    work.total[0, c] -= give - fee
 
-    return pledge
+    return to_hub
 
 
-def build_lines(inline: Callable[..., Any]) -> Callable[..., Any]:
-    """Sum of the credit lines whose NAV covenant is kept and whose notice is served.
+def build_from_hub(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
+    """Buy currencies for calls issued in them, before their cut-off, with the hub's spare cash.
 
-    `noticed` are the hours since the lines were asked for, negative if they were not.
+    `ahead` is 1 to fund calls that are issued but not yet due, 0 for what is unpaid only.
     """
+    whole = build_whole(inline)
+    is_open = build_is_open(inline)
 
     @inline
-    def lines(c, noticed, m, s):
-        limit = 0.0
-        kept = s.scalars[NAV, c] / m.pool[POOL_NAV]
-        for f in range(m.facility_limit.shape[0]):
-            ready = (noticed >= m.facility_notice[f]) and (kept >= 1.0 - m.facility_covenant[f])
-            limit += m.facility_limit[f] if ready else 0.0
-        return limit
+    def from_hub(first, clock, money, till, work):
+        for n in range(1, money.cash.shape[0]):
+            if is_open(n, clock, money):
+                spread = money.fx_spread[n]
+                for w in range(lanes):
+                    c = first + w
+                    rate = spread * max(work.scalars[STRESS, c], 1.0)
+                    lacking = max(till.unpaid[n, c] + till.pending[n, c] - till.cash[n, c], 0.0)
+                    spare = max(till.cash[HUB, c] - till.unpaid[HUB, c], 0.0)
+                    # One cent less than the cash allows, so that the fee's rounding always fits.
+                    most = max(whole(spare / (1.0 + rate)) - 1.0, 0.0)
+                    bought = min(lacking, most)
+                    fee = whole(bought * rate)
+                    paid = min(till.unpaid[n, c], till.cash[n, c] + bought)
+                    till.cash[HUB, c] -= bought + fee
+                    till.outflow[HUB, c] += bought + fee
+                    till.cash[n, c] += bought - paid
+                    till.inflow[n, c] += bought
+                    till.outflow[n, c] += paid
+                    till.unpaid[n, c] -= paid
+                    work.scalars[FX_COST, c] += fee
+                    work.scalars[NAV, c] -= fee
 
-    return lines
+    return from_hub
 
 
-def build_borrow(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
-    """Draw on open lines for what is still unpaid; record exhaustion and the need for a line."""
-    lines = build_lines(inline)
-    haircut = build_haircut(inline)
+def build_pay_hub(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
+    """Pay what the hub owes from its cash."""
 
     @inline
-    def borrow(first, hour, m, s):
-        opening_cash, opening_hqla = m.pool[POOL_CASH], m.pool[POOL_HQLA]
+    def pay_hub(first, till):
+        for w in range(lanes):
+            c = first + w
+            paid = min(till.cash[HUB, c], till.unpaid[HUB, c])
+            till.cash[HUB, c] -= paid
+            till.outflow[HUB, c] += paid
+            till.unpaid[HUB, c] -= paid
+
+    return pay_hub
+
+
+def build_note_unpaid(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
+    """Record what nothing could pay: its size, first hour, first currency, hours in a row."""
+
+    @inline
+    def note_unpaid(first, hour, money, till, work):
         now = float(hour)
         for w in range(lanes):
-            c = first + w
-            short = s.scalars[UNPAID, c]
-            asked = s.scalars[REQUESTED, c]
-            noticed = now - asked if asked >= 0.0 else -1.0
-            room = max(lines(c, noticed, m, s) - s.scalars[DRAWN, c], 0.0)
-            drawn = min(short, room)
-            s.scalars[DRAWN, c] += drawn
-            s.scalars[UNPAID, c] = short - drawn
-            s.scalars[INFLOW, c] += drawn
-            s.scalars[OUTFLOW, c] += drawn
-            s.scalars[DRAWN_MAX, c] = max(s.scalars[DRAWN_MAX, c], s.scalars[DRAWN, c])
-            s.scalars[UNPAID_MAX, c] = max(s.scalars[UNPAID_MAX, c], s.scalars[UNPAID, c])
-            first_time = (s.scalars[UNPAID, c] > 0.0) and (s.scalars[EXHAUSTED, c] < 0.0)
-            s.scalars[EXHAUSTED, c] = now if first_time else s.scalars[EXHAUSTED, c]
-            cut = haircut(c, m, s)
-            need = s.scalars[NET_PAID, c] - opening_cash - opening_hqla * (1.0 - cut)
-            s.scalars[NEED_MAX, c] = max(s.scalars[NEED_MAX, c], need)
-
-    return borrow
-
-
-def build_outlook(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
-    """Liquidity left, whether to ask for the lines, and how much sales must raise.
-
-    Lines are asked for, once, when own resources net of calls issued fall below the request level.
-    Sales are wanted when resources, lines included, net of calls already issued fall below the
-    target; relief from sales of the last day that has not arrived yet counts as on its way. A
-    line whose covenant is broken is not a resource.
-    """
-    lines = build_lines(inline)
-    haircut = build_haircut(inline)
-
-    @inline
-    def outlook(first, hour, m, s):
-        target, request = m.pool[POOL_TARGET], m.pool[POOL_REQUEST]
-        now = float(hour)
+            work.total[0, first + w] = 0.0
+            work.segment[0, first + w] = -1.0
+        for n in range(money.cash.shape[0]):
+            for w in range(lanes):
+                c = first + w
+                short = till.unpaid[n, c]
+                work.total[0, c] += short
+                fresh = (short > 0.0) and (work.segment[0, c] < 0.0)
+                work.segment[0, c] = float(n) if fresh else work.segment[0, c]
         for w in range(lanes):
             c = first + w
-            cut = haircut(c, m, s)
-            own = s.scalars[CASH, c] + s.scalars[HQLA, c] * (1.0 - cut) - s.scalars[UNPAID, c]
-            ahead = own - s.scalars[PENDING, c]
-            ask = (ahead < request) and (s.scalars[REQUESTED, c] < 0.0)
-            s.scalars[REQUESTED, c] = now if ask else s.scalars[REQUESTED, c]
-            # Every line counts here, as if its notice were served.
-            room = max(lines(c, math.inf, m, s) - s.scalars[DRAWN, c], 0.0)
-            s.scalars[LIQUIDITY_MIN, c] = min(s.scalars[LIQUIDITY_MIN, c], own + room)
-            s.scalars[LIQUIDITY, c] = own + room
-            want = target - ahead - room - s.scalars[IN_FLIGHT, c]
-            s.scalars[WANT, c] = max(want, 0.0)
+            short = work.total[0, c]
+            work.scalars[UNPAID_MAX, c] = max(work.scalars[UNPAID_MAX, c], short)
+            work.scalars[OVERDUE_HOURS, c] = (
+                work.scalars[OVERDUE_HOURS, c] + 1.0 if short > 0.0 else 0.0
+            )
+            begins = (short > 0.0) and (work.scalars[EXHAUSTED, c] < 0.0)
+            work.scalars[EXHAUSTED, c] = now if begins else work.scalars[EXHAUSTED, c]
+            currency = work.scalars[FIRST_CURRENCY, c]
+            work.scalars[FIRST_CURRENCY, c] = work.segment[0, c] if begins else currency
 
-    return outlook
+    return note_unpaid

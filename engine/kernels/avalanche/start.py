@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from engine.kernels.avalanche.layout import (
-    CASH,
+    DEFAULT_HOUR,
     EXHAUSTED,
+    FIRST_CURRENCY,
+    HEAT,
     HOURS_PER_DAY,
-    HQLA,
     IM_MAX,
     IM_SUM,
     LIQUIDITY_MIN,
     MULTIPLE_MAX,
     NAV,
-    PENDING,
-    POOL_CASH,
-    POOL_HAIRCUT,
-    POOL_HQLA,
     POOL_NAV,
+    POOL_START_STRESS,
+    REGIME,
     REQUESTED,
     RING_HOURS,
     SCALARS,
@@ -43,20 +44,23 @@ def build_start_agreements(inline: Callable[..., Any], lanes: int) -> Callable[.
     """Margin as it stands today: IM called, exposures and collateral held, no P&L yet."""
 
     @inline
-    def start_agreements(first, m, s):
-        for r in range(m.im_start.shape[0]):
-            im = max(m.im_start[r] - m.im_threshold[r], 0.0) + m.concentration_start[r]
-            exposure = m.exposure_start[r]
-            held = m.held_start[r]
+    def start_agreements(first, terms, accounts, work):
+        for r in range(terms.im_start.shape[0]):
+            im = terms.im_today[r]
+            exposure = terms.exposure_start[r]
+            held = terms.held_start[r]
             for w in range(lanes):
                 c = first + w
-                s.ewma[r, c] = 1.0
-                s.exposure[r, c] = exposure
-                s.exposure_eod[r, c] = exposure
-                s.held[r, c] = held
-                s.im[r, c] = im
-                s.agreement_calls[r, c] = 0.0
-                s.scalars[IM_SUM, c] += im
+                accounts.ewma[r, c] = 1.0
+                accounts.posted[r, c] = 1.0
+                accounts.pressed[r, c] = 0.0
+                accounts.alive[r, c] = 1.0
+                accounts.exposure[r, c] = exposure
+                accounts.exposure_eod[r, c] = exposure
+                accounts.held[r, c] = held
+                accounts.im[r, c] = im
+                accounts.agreement_calls[r, c] = 0.0
+                work.scalars[IM_SUM, c] += im
 
     return start_agreements
 
@@ -65,18 +69,55 @@ def build_start_calls(inline: Callable[..., Any], lanes: int) -> Callable[..., A
     """Calls of today that are still open fall due, or come in, after the usual lags."""
 
     @inline
-    def start_calls(first, m, s):
-        for r in range(m.im_start.shape[0]):
-            payable = max(m.open_call[r], 0.0)
-            due = m.pay_lag[r]
-            coming = m.receive_lag[r]
+    def start_calls(first, terms, accounts, till):
+        agreements = terms.im_start.shape[0]
+        ring = accounts.issued.shape[0] // max(agreements, 1)
+        for r in range(agreements):
+            pool = np.int64(terms.currency[r])
+            payable = max(terms.open_call[r], 0.0)
+            due = np.int64(terms.pay_lag[r, 0])
+            pay_row = pool * RING_HOURS + due
+            receive_row = pool * RING_HOURS + np.int64(terms.receive_lag[r])
             for w in range(lanes):
                 c = first + w
-                s.pay[due, c] += payable
-                s.receive[coming, c] += max(-m.open_call[r], 0.0)
-                s.scalars[PENDING, c] += payable
+                till.pay[pay_row, c] += payable
+                accounts.issued[r * ring, c] += payable
+                till.receive[receive_row, c] += max(-terms.open_call[r], 0.0)
+                till.pending[pool, c] += payable
 
     return start_calls
+
+
+def build_start_money(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
+    """Cash, securities and credit lines of today, and the accounts of the path."""
+
+    @inline
+    def start_money(first, money, switches, till, work):
+        opening = 0.0
+        for f in range(money.facility_limit.shape[0]):
+            opening += money.facility_limit[f]
+        for n in range(money.cash.shape[0]):
+            opening += money.cash[n]
+            for w in range(lanes):
+                till.cash[n, first + w] = money.cash[n]
+        for q in range(money.hqla.shape[0]):
+            opening += money.hqla[q] * (1.0 - money.hqla_haircut[q])
+            for w in range(lanes):
+                till.hqla[q, first + w] = money.hqla[q]
+        for w in range(lanes):
+            c = first + w
+            work.scalars[NAV, c] = switches[POOL_NAV]
+            work.scalars[IM_MAX, c] = work.scalars[IM_SUM, c]
+            work.scalars[LIQUIDITY_MIN, c] = opening
+            work.scalars[MULTIPLE_MAX, c] = 1.0
+            work.scalars[EXHAUSTED, c] = -1.0
+            work.scalars[REQUESTED, c] = -1.0
+            work.scalars[FIRST_CURRENCY, c] = -1.0
+            work.scalars[DEFAULT_HOUR, c] = -1.0
+            work.scalars[HEAT, c] = 1.0
+            work.scalars[REGIME, c] = switches[POOL_START_STRESS]
+
+    return start_money
 
 
 def build_start(
@@ -86,39 +127,44 @@ def build_start(
     fill = build_fill(inline, lanes)
     start_agreements = build_start_agreements(inline, lanes)
     start_calls = build_start_calls(inline, lanes)
+    start_money = build_start_money(inline, lanes)
     resize = build_resize(inline, lanes)
 
     @splice
-    def start(first, m, s):
-        factors = m.group.shape[0]
-        fill(first, s.cumulative, factors, 0.0)
-        fill(first, s.convexity, factors, 0.0)
-        fill(first, s.impact, factors, 0.0)
-        fill(first, s.log_volatility, m.keep.shape[0], 0.0)
-        fill(first, s.left, m.relief.shape[0], 1.0)
-        fill(first, s.root_sold, m.relief.shape[0], 0.0)
-        fill(first, s.pay, RING_HOURS, 0.0)
-        fill(first, s.receive, RING_HOURS, 0.0)
-        fill(first, s.relief_ring, HOURS_PER_DAY, 0.0)
-        fill(first, s.scalars, SCALARS, 0.0)
-        start_agreements(first, m, s)
-        start_calls(first, m, s)
+    def start(
+        first, market, books, terms, sales, money, switches, tape, holdings, accounts, till, work
+    ):
+        factors, buckets, currencies = (
+            market.group.shape[0],
+            sales.relief.shape[0],
+            money.cash.shape[0],
+        )
+        fill(first, tape.cumulative, factors, 0.0)
+        fill(first, tape.convexity, factors, 0.0)
+        fill(first, tape.impact, factors, 0.0)
+        fill(first, tape.log_volatility, market.keep.shape[0], 0.0)
+        fill(first, holdings.left, buckets, 1.0)
+        fill(first, holdings.level, buckets, 0.0)
+        fill(first, holdings.volume, buckets, 0.0)
+        fill(first, holdings.heat, buckets, 1.0)
+        fill(first, holdings.sold, buckets, 0.0)
+        fill(first, holdings.sold_today, buckets, 0.0)
+        fill(first, holdings.pressure, buckets, 0.0)
+        fill(first, accounts.issued, accounts.issued.shape[0], 0.0)
+        fill(first, till.unpaid, currencies, 0.0)
+        fill(first, till.pending, currencies, 0.0)
+        fill(first, till.inflow, currencies, 0.0)
+        fill(first, till.outflow, currencies, 0.0)
+        fill(first, till.pay, currencies * RING_HOURS, 0.0)
+        fill(first, till.receive, currencies * RING_HOURS, 0.0)
+        fill(first, till.hqla_today, money.hqla.shape[0], 0.0)
+        fill(first, till.settling, till.settling.shape[0], 0.0)
+        fill(first, work.relief_ring, HOURS_PER_DAY, 0.0)
+        fill(first, work.scalars, SCALARS, 0.0)
+        start_agreements(first, terms, accounts, work)
+        start_calls(first, terms, accounts, till)
+        start_money(first, money, switches, till, work)
         # Computed as after a sale: a path must not see whether its tile has sold before.
-        resize(first, m, s)
-        facilities = 0.0
-        for f in range(m.facility_limit.shape[0]):
-            facilities += m.facility_limit[f]
-        hqla = m.pool[POOL_HQLA]
-        opening = m.pool[POOL_CASH] + hqla * (1.0 - m.pool[POOL_HAIRCUT]) + facilities
-        for w in range(lanes):
-            c = first + w
-            s.scalars[CASH, c] = m.pool[POOL_CASH]
-            s.scalars[HQLA, c] = hqla
-            s.scalars[NAV, c] = m.pool[POOL_NAV]
-            s.scalars[IM_MAX, c] = s.scalars[IM_SUM, c]
-            s.scalars[LIQUIDITY_MIN, c] = opening
-            s.scalars[MULTIPLE_MAX, c] = 1.0
-            s.scalars[EXHAUSTED, c] = -1.0
-            s.scalars[REQUESTED, c] = -1.0
+        resize(first, books, terms, holdings, accounts, work)
 
     return start

@@ -8,32 +8,33 @@ from typing import Any
 import numpy as np
 
 from engine.kernels.avalanche.calls import build_calls
-from engine.kernels.avalanche.layout import (
-    CALL_COUNT,
-    CALLS,
-    CASH,
-    COST,
-    DRAWN_MAX,
-    EXHAUSTED,
-    HOURS_PER_DAY,
-    IM_MAX,
-    INFLOW,
-    LIQUIDITY,
-    LIQUIDITY_MIN,
-    MIXING,
-    MULTIPLE_MAX,
-    NAV,
-    NEED_MAX,
-    OUTFLOW,
-    POOL_CASH,
-    POOL_DEGREES,
-    RAISED,
-    STEP_CALLS,
-    UNPAID_MAX,
-    WINDOW_HOURS,
+from engine.kernels.avalanche.default import build_default, build_overdue
+from engine.kernels.avalanche.funding import (
+    build_borrow,
+    build_need,
+    build_outlook,
+    build_pledge,
+    build_sell_slow,
+    build_shortage,
 )
-from engine.kernels.avalanche.market import build_draw, build_mix, build_move, build_volatility
+from engine.kernels.avalanche.layout import (
+    HOURS_PER_DAY,
+    MIXING,
+    POOL_DEGREES,
+)
+from engine.kernels.avalanche.loops import build_press, build_trace
+from engine.kernels.avalanche.market import (
+    build_draw,
+    build_mix,
+    build_move,
+    build_regime,
+    build_span,
+    build_volatility,
+)
+from engine.kernels.avalanche.record import build_note_hour, build_note_window, build_record
 from engine.kernels.avalanche.sales import (
+    build_heat,
+    build_new_day,
     build_push,
     build_recover,
     build_resize,
@@ -41,10 +42,13 @@ from engine.kernels.avalanche.sales import (
     build_wanted,
 )
 from engine.kernels.avalanche.settle import (
-    build_borrow,
+    build_close,
     build_due,
-    build_outlook,
-    build_pledge,
+    build_from_hub,
+    build_note_unpaid,
+    build_pay_hub,
+    build_proceeds,
+    build_to_hub,
 )
 from engine.kernels.avalanche.start import build_start
 
@@ -54,40 +58,84 @@ def build_market_hour(
 ) -> Callable[..., Any]:
     """Draw and move all factors for one hour."""
     draw = build_draw(inline, lanes)
+    span = build_span(inline, lanes)
     mix = build_mix(inline, lanes)
+    regime = build_regime(inline, lanes)
     volatility = build_volatility(inline, lanes)
     move = build_move(inline, lanes)
 
     @splice
-    def market_hour(first, hour, path, scenario, k0, k1, m, s):
-        draw(first, hour, path, scenario, k0, k1, s.z.shape[0], s)
+    def market_hour(
+        first, hour, column, d, scenario, k0, k1, market, switches, tape, holdings, work
+    ):
+        scored = tape.bridge.shape[0]
         if hour % HOURS_PER_DAY == 0:
-            if m.pool[POOL_DEGREES] > 0.0:
-                mix(first, hour // HOURS_PER_DAY, path, scenario, k0, k1, m, s)
+            if d.scores.shape[0] > 0:
+                span(first, hour, column, d, scenario, k0, k1, scored, market, tape, work)
+            elif switches[POOL_DEGREES] > 0.0:
+                mix(first, hour // HOURS_PER_DAY, column, d, scenario, k0, k1, switches, work)
             else:
                 for w in range(lanes):
-                    s.scalars[MIXING, first + w] = 1.0
-        volatility(first, hour, m, s)
-        move(first, hour, m, s)
+                    work.scalars[MIXING, first + w] = 1.0
+        draw(first, hour, column, d, scenario, k0, k1, scored, market, tape)
+        regime(first, market, tape, work)
+        volatility(first, hour, market, tape, work)
+        move(first, hour, column, d, market, tape, holdings, work)
 
     return market_hour
+
+
+def build_fund_short(
+    inline: Callable[..., Any], lanes: int, splice: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Securities, then lines, for paths that are short now; nothing where no path is."""
+    shortage = build_shortage(inline, lanes)
+    pledge = build_pledge(inline, lanes)
+    borrow = build_borrow(inline, lanes)
+    from_hub = build_from_hub(inline, lanes)
+    pay_hub = build_pay_hub(inline, lanes)
+
+    @splice
+    def fund_short(first, hour, clock, money, switches, till, work):
+        if shortage(first, clock, money, till, work):
+            pledge(first, money, switches, till, work)
+            borrow(first, hour, money, switches, till, work)
+            pay_hub(first, till)
+            from_hub(first, clock, money, till, work)
+
+    return fund_short
 
 
 def build_settle_hour(
     inline: Callable[..., Any], lanes: int, splice: Callable[..., Any]
 ) -> Callable[..., Any]:
     """Pay what is due, then look ahead."""
+    close = build_close(inline, lanes)
+    proceeds = build_proceeds(inline, lanes)
     due = build_due(inline, lanes)
-    pledge = build_pledge(inline, lanes)
-    borrow = build_borrow(inline, lanes)
+    to_hub = build_to_hub(inline, lanes)
+    pay_hub = build_pay_hub(inline, lanes)
+    from_hub = build_from_hub(inline, lanes)
+    fund_short = build_fund_short(inline, lanes, splice)
+    sell_slow = build_sell_slow(inline, lanes)
+    note_unpaid = build_note_unpaid(inline, lanes)
+    need = build_need(inline, lanes)
     outlook = build_outlook(inline, lanes)
 
     @splice
-    def settle_hour(first, hour, m, s):
-        due(first, hour, m, s)
-        pledge(first, m, s)
-        borrow(first, hour, m, s)
-        outlook(first, hour, m, s)
+    def settle_hour(first, hour, money, switches, till, work):
+        clock = hour % HOURS_PER_DAY
+        close(first, hour, work)
+        proceeds(first, hour, money, till, work)
+        due(first, hour, money, till, work)
+        to_hub(first, clock, money, till, work)
+        pay_hub(first, till)
+        from_hub(first, clock, money, till, work)
+        fund_short(first, hour, clock, money, switches, till, work)
+        sell_slow(first, hour, money, switches, till, work)
+        note_unpaid(first, hour, money, till, work)
+        need(first, money, switches, work)
+        outlook(first, hour, money, switches, till, work)
 
     return settle_hour
 
@@ -95,102 +143,120 @@ def build_settle_hour(
 def build_sales_hour(
     inline: Callable[..., Any], lanes: int, splice: Callable[..., Any]
 ) -> Callable[..., Any]:
-    """Forced sales of one hour; returns whether the tile has ever sold."""
+    """Defaults and forced sales of one hour; returns whether the tile has ever traded."""
+    overdue = build_overdue(inline, lanes)
+    default = build_default(inline, lanes, splice)
     wanted = build_wanted(inline, lanes)
     recover = build_recover(inline, lanes)
     sell = build_sell(inline, lanes)
     resize = build_resize(inline, lanes)
     push = build_push(inline, lanes)
+    press = build_press(inline, lanes)
+    trace = build_trace(inline, lanes)
+    heat = build_heat(inline, lanes)
 
     @splice
-    def sales_hour(first, hour, active, m, s):
-        now = wanted(first, m, s)
-        if now or active:
-            recover(first, m, s)
+    def sales_hour(
+        first,
+        hour,
+        active,
+        market,
+        books,
+        terms,
+        sales,
+        switches,
+        tape,
+        holdings,
+        accounts,
+        till,
+        work,
+    ):
+        late = overdue(first, hour, switches, work)
+        now = wanted(first, switches, work)
+        trading = now or late or active
+        if trading:
+            recover(first, sales, switches, holdings)
+        if late:
+            default(first, hour, books, terms, sales, switches, holdings, accounts, till, work)
         if now:
-            sell(first, hour, m, s)
-            resize(first, m, s)
-        if now or active:
-            push(first, m, s)
-        return now or active
+            sell(first, hour, sales, switches, holdings, till, work)
+            resize(first, books, terms, holdings, accounts, work)
+        if trading:
+            push(first, market, switches, tape, holdings, work)
+            press(first, sales, holdings, work)
+            trace(first, switches, work)
+            heat(first, sales, switches, holdings, work)
+        return trading
 
     return sales_hour
-
-
-def build_record(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
-    """Write the metrics of finished paths, in the order of METRICS."""
-
-    @inline
-    def record(first, column, m, s, out):
-        opening = m.pool[POOL_CASH]
-        for w in range(lanes):
-            c, p = first + w, column + w
-            out.metrics[0, p] = s.scalars[CALLS, c]
-            out.metrics[1, p] = s.scalars[CALL_COUNT, c]
-            out.metrics[2, p] = s.scalars[IM_MAX, c]
-            out.metrics[3, p] = s.scalars[LIQUIDITY_MIN, c]
-            out.metrics[4, p] = s.scalars[DRAWN_MAX, c]
-            out.metrics[5, p] = s.scalars[UNPAID_MAX, c]
-            out.metrics[6, p] = s.scalars[NEED_MAX, c]
-            out.metrics[7, p] = s.scalars[EXHAUSTED, c]
-            out.metrics[8, p] = s.scalars[RAISED, c]
-            out.metrics[9, p] = s.scalars[COST, c]
-            out.metrics[10, p] = s.scalars[MULTIPLE_MAX, c]
-            out.metrics[11, p] = s.scalars[NAV, c]
-            closing = opening + s.scalars[INFLOW, c] - s.scalars[OUTFLOW, c]
-            out.metrics[12, p] = closing - s.scalars[CASH, c]
-        for r in range(m.im_start.shape[0]):
-            for w in range(lanes):
-                out.calls[r, column + w] = s.agreement_calls[r, first + w]
-
-    return record
-
-
-def build_note_hour(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
-    """Write what is kept of every hour: calls by window and, if asked for, liquidity."""
-
-    @inline
-    def note_hour(first, column, hour, s, out):
-        slot = hour // WINDOW_HOURS
-        for w in range(lanes):
-            out.windows[slot, column + w] += s.scalars[STEP_CALLS, first + w]
-        if out.fan.shape[0] > 0:
-            for w in range(lanes):
-                out.fan[hour, column + w] = s.scalars[LIQUIDITY, first + w]
-
-    return note_hour
 
 
 def build_tile(
     inline: Callable[..., Any], lanes: int, splice: Callable[..., Any]
 ) -> Callable[..., Any]:
-    """Return `tile(first, column, path, seed, scenario, m, s, out)`.
+    """Return `tile(first, column, seed, scenario, m, d, s, out)`.
 
-    `first` is the first lane of the tile in the state, `column` in the output, `path` the number
-    of the first path in the random stream. `out.windows` must be zero on entry. `splice` compiles
-    the functions that only call others: it may copy them into their caller, which compiles faster.
+    `first` is the first lane of the tile in the state, `column` in the draws and the output.
+    `out` must be zero on entry. `splice` compiles functions that only call others.
     """
     start = build_start(inline, lanes, splice)
+    new_day = build_new_day(inline, lanes)
     market_hour = build_market_hour(inline, lanes, splice)
     calls = build_calls(inline, lanes, splice)
     settle_hour = build_settle_hour(inline, lanes, splice)
     note_hour = build_note_hour(inline, lanes)
+    note_window = build_note_window(inline, lanes)
     sales_hour = build_sales_hour(inline, lanes, splice)
     record = build_record(inline, lanes)
     low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
 
     @splice
-    def tile(first, column, path, seed, scenario, m, s, out):
+    def tile(first, column, seed, scenario, m, d, s, out):
+        market, books, terms, sales, money, switches = m
+        tape, holdings, accounts, till, work = s
         k0, k1 = np.uint64(seed) & low, np.uint64(seed) >> half
         run = np.uint64(scenario)
-        start(first, m, s)
+        start(
+            first,
+            market,
+            books,
+            terms,
+            sales,
+            money,
+            switches,
+            tape,
+            holdings,
+            accounts,
+            till,
+            work,
+        )
         active = False
-        for hour in range(m.stress.shape[0]):
-            market_hour(first, hour, path, run, k0, k1, m, s)
-            calls(first, hour, m, s)
-            settle_hour(first, hour, m, s)
-            note_hour(first, column, hour, s, out)
-            active = sales_hour(first, hour, active, m, s)
-        record(first, column, m, s, out)
+        for hour in range(market.stress.shape[0]):
+            if hour % HOURS_PER_DAY == 0:
+                new_day(first, sales, money, holdings, till, work)
+            market_hour(first, hour, column, d, run, k0, k1, market, switches, tape, holdings, work)
+            calls(first, hour, books, terms, switches, tape, holdings, accounts, till, work)
+            settle_hour(first, hour, money, switches, till, work)
+            note_hour(first, column, hour, work, out)
+            active = sales_hour(
+                first,
+                hour,
+                active,
+                market,
+                books,
+                terms,
+                sales,
+                switches,
+                tape,
+                holdings,
+                accounts,
+                till,
+                work,
+            )
+            if out.window_calls.shape[0] > 0:
+                note_window(
+                    first, column, hour, market, terms, sales, tape, holdings, accounts, out
+                )
+        record(first, column, terms, sales, money, holdings, accounts, till, work, out)
 
     return tile

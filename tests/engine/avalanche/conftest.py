@@ -14,6 +14,7 @@ from engine.avalanche.config import AvalancheConfig
 from engine.avalanche.exposures import Exposures
 from engine.avalanche.market_inputs import MarketInputs
 from engine.avalanche.model import build_model
+from engine.avalanche.prepared import PreparedFund
 from engine.avalanche.terms import CURVE_MULTIPLES
 from engine.domain.agreements import Agreements
 from engine.domain.book import (
@@ -29,6 +30,7 @@ from engine.domain.book import (
 )
 from engine.domain.market import ASSET_CLASSES, FactorTable, MarketState
 from engine.domain.results import MarginResult
+from engine.domain.scenarios import Scenario
 from engine.kernels.avalanche.layout import Model
 
 
@@ -43,7 +45,14 @@ class Network:
     inputs: MarketInputs
     curve: np.ndarray
 
-    def model(self, **settings: Any) -> Model:
+    @property
+    def fund(self) -> PreparedFund:
+        """The fund as simulations take it."""
+        return PreparedFund(
+            self.book, self.market, self.margin, self.exposures, self.inputs, self.curve
+        )
+
+    def model(self, scenario: Scenario | None = None, scored: int = 0, **settings: Any) -> Model:
         """Build the kernel model under the given assumptions."""
         return build_model(
             self.book,
@@ -53,6 +62,8 @@ class Network:
             self.inputs,
             self.curve,
             AvalancheConfig(**settings),
+            scenario,
+            scored=scored,
         )
 
 

@@ -21,6 +21,10 @@ PLAIN = {
     "volatility_of_volatility": 0.0,
     "forced_sales": False,
     "intraday_trigger_share": 0.0,
+    "jumps_per_day": 0.0,
+    "breakdown_weight": 0.0,
+    "defaults": False,
+    "volatility_reaction": 0.0,
 }
 
 
@@ -91,7 +95,7 @@ def test_one_shock_multiplies_margin_by_its_ewma(
     quiet = model._replace(
         volatility=np.zeros_like(model.volatility), shock=np.zeros_like(model.shock)
     )
-    quiet.shock[5, 0] = -0.01 * s
+    quiet.shock[0, 5, 0] = -0.01 * s
     twin = Twin(quiet, 1, SEED)
     twin.run()
     exact = np.sqrt(0.97 + 0.03 * s**2)
@@ -111,7 +115,7 @@ def test_step_in_volatility_after_ten_days(
     steps = model._replace(
         volatility=np.zeros_like(model.volatility), shock=np.zeros_like(model.shock)
     )
-    steps.shock[5::24, 0] = 0.01 * multiple
+    steps.shock[0, 5::24, 0] = 0.01 * multiple
     out = run_paths(steps, 1, SEED)
     measured = out.metrics[METRICS.index("margin_multiple_max"), 0]
     assert np.sqrt(0.97**10 + (1 - 0.97**10) * multiple**2) == pytest.approx(ratio, abs=5e-4)
@@ -143,7 +147,7 @@ def test_impact_does_not_depend_on_slicing(make_network: Callable[..., Any], sli
     twin = Seller(free, 1, SEED)
     twin.run()
     sold = free.sale_share * 0.2 * float(free.relief.sum()) / free.relief
-    crowd = 1.0 + pool[layout.POOL_CROWD]
+    crowd = 1.0 + free.crowd[0]
     expected = free.impact * np.sqrt(crowd * sold)[free.bucket]
     np.testing.assert_allclose(twin.cumulative[:, 0], expected, rtol=1e-9)
 
