@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         MarginResult,
         StressMarginResult,
     )
+    from engine.domain.scenarios import Scenario
     from engine.margin.config import MarginConfig
 
 Progress = Callable[[str, int, int], None]
@@ -49,6 +50,11 @@ STEPS = (
     "report",
 )
 NOTHING_TO_MARGIN = "the fund has no positions: there is nothing to margin"
+
+
+def never() -> bool:
+    """Return False: no time budget."""
+    return False
 
 
 def silent(step: str, done: int, total: int) -> None:
@@ -69,11 +75,18 @@ class Answers:
 
 
 def compute(
-    opened: Opened, margin: MarginConfig, avalanche: AvalancheConfig, progress: Progress
+    opened: Opened,
+    margin: MarginConfig,
+    avalanche: AvalancheConfig,
+    progress: Progress,
+    scenario: Scenario | None = None,
+    device: str = "cpu",
+    should_stop: Callable[[], bool] = never,
 ) -> Answers:
     """Compute margin, stress, avalanche and liquidity of an opened fund."""
     from engine.avalanche.ladder import volatility_ladder
-    from engine.avalanche.simulate import simulate_margin_avalanche
+    from engine.avalanche.prepared import prepare_fund
+    from engine.avalanche.simulate import simulate_fund
     from engine.liquidity.survival import assess_liquidity
     from engine.margin.baseline import calculate_margin_requirements
     from engine.margin.stress import project_stress_margin
@@ -87,9 +100,11 @@ def compute(
     if not len(book.positions):
         return Answers(today, stress, None, None, None, (NOTHING_TO_MARGIN,), failures)
     progress(STEPS[3], 3, len(STEPS))
-    simulated = simulate_margin_avalanche(book, market, today, avalanche)
+    fund = prepare_fund(book, market, today, avalanche)
+    simulated = simulate_fund(fund, avalanche, scenario, device=device, should_stop=should_stop)
     progress(STEPS[4], 4, len(STEPS))
-    ladder = volatility_ladder(book, market, today, avalanche, known=simulated)
+    known = simulated if scenario is None else None
+    ladder = volatility_ladder(book, market, today, avalanche, known=known, fund=fund)
     progress(STEPS[5], 5, len(STEPS))
     liquidity = assess_liquidity(book, market, simulated)
     failures = (*failures, *simulated.failures, *liquidity.failures)

@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 
 from engine.avalanche.config import AvalancheConfig
-from engine.avalanche.simulate import Progress, fund_models, simulate_model
-from engine.avalanche.statistics import wilson
+from engine.avalanche.prepared import PreparedFund, prepare_fund
+from engine.avalanche.runs import Progress
+from engine.avalanche.simulate import simulate_fund
 from engine.domain.book import Book
 from engine.domain.market import MarketState
 from engine.domain.results import AvalancheResult, MarginResult
@@ -34,7 +35,6 @@ class Ladder:
 
 
 def _row(result: AvalancheResult) -> dict[str, Any]:
-    exhausted = int((result.per_path["exhausted_hour"] >= 0).sum())
     return {
         "scenario": result.scenario,
         "volatility_multiplier": result.volatility_multiplier,
@@ -45,7 +45,7 @@ def _row(result: AvalancheResult) -> dict[str, Any]:
         "branching_ratio": result.branching_ratio,
         "peak_call_mean_usd": result.peak_call_mean,
         "es99_usd": result.peak_call_es99.value,
-        "p_exhaustion": wilson(exhausted, result.paths).value,
+        "p_exhaustion": result.estimates["p_exhaustion"].value,
     }
 
 
@@ -56,23 +56,24 @@ def volatility_ladder(
     config: AvalancheConfig,
     *,
     known: AvalancheResult | None = None,
+    fund: PreparedFund | None = None,
     multipliers: tuple[float, ...] = LADDER_MULTIPLIERS,
     progress: Progress | None = None,
 ) -> Ladder:
     """Simulate the fund at each multiplier with at most LADDER_PATHS paths.
 
     Everything else is as in `config`; `known` is the result of `config` itself, if at hand, and is
-    the rung of its multiplier. The figures are coarser than those of the main run: with
-    2,000 paths a probability of 1 % is known to about 0.45 percentage points.
+    the rung of its multiplier; `fund` is the fund prepared, if at hand. The figures are coarser
+    than those of the main run: with 2,000 paths a probability of 1 % is known to about 0.45
+    percentage points.
     """
     paths = min(config.paths, LADDER_PATHS)
     rungs = {} if known is None else {known.volatility_multiplier: known}
     missing = [multiplier for multiplier in multipliers if multiplier not in rungs]
-    configs = [
-        config.model_copy(update={"volatility_multiplier": multiplier, "paths": paths})
-        for multiplier in missing
-    ]
-    models = fund_models(book, market, margin, configs) if configs else []
-    for model, each in zip(models, configs, strict=True):
-        rungs[each.volatility_multiplier] = simulate_model(model, margin, each, progress=progress)
+    if missing:
+        ready = prepare_fund(book, market, margin, config) if fund is None else fund
+        for multiplier in missing:
+            step = {"volatility_multiplier": multiplier, "paths": paths, "precision": None}
+            each = config.model_copy(update=step)
+            rungs[multiplier] = simulate_fund(ready, each, progress=progress)
     return Ladder(tuple(rungs[multiplier] for multiplier in sorted(rungs)))

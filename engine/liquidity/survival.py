@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.avalanche.statistics import quantile, wilson
 from engine.domain.arrays import Float64Array
 from engine.domain.book import Book
 from engine.domain.market import MarketState
 from engine.domain.money import CENTS_PER_UNIT
 from engine.domain.results import AvalancheResult, LiquidityResult
-
-FACILITY_CONFIDENCE = 0.99
 
 
 def kaplan_meier(exhausted_hour: Float64Array, steps: int) -> Float64Array:
@@ -67,10 +64,10 @@ def assess_liquidity(
     survival = kaplan_meier(hours, avalanche.steps)
     opening = opening_liquidity(book, market)
     return LiquidityResult(
-        p_exhaustion=wilson(int(np.sum(hours >= 0)), avalanche.paths),
+        p_exhaustion=avalanche.estimates["p_exhaustion"],
         median_hours=median_hours(survival),
         survival=survival,
-        facility_need_99=quantile(avalanche.per_path["facility_need_usd"], FACILITY_CONFIDENCE),
+        facility_need_99=avalanche.estimates["facility_need_q99"],
         facility_limit_usd=opening["undrawn_facilities"],
         opening_usd=opening,
     )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from engine.avalanche.config import AvalancheConfig
-from engine.avalanche.simulate import simulate_model
+from engine.avalanche.simulate import simulate_fund
 from engine.domain.results import AvalancheResult
 
 
@@ -18,7 +18,7 @@ from engine.domain.results import AvalancheResult
 def result(make_network: Callable[..., Any]) -> AvalancheResult:
     network = make_network(cash_usd=2.0e7)
     config = AvalancheConfig(paths=2_000, crowding=10.0)
-    return simulate_model(network.model(crowding=10.0), network.margin, config)
+    return simulate_fund(network.fund, config)
 
 
 def test_amplification_is_the_ratio_of_the_paths_sums(result: AvalancheResult) -> None:
@@ -34,7 +34,10 @@ def test_feedback_enlarges_sales(result: AvalancheResult) -> None:
 
 def test_bands_are_shares(result: AvalancheResult) -> None:
     assert sum(result.bands.values()) == pytest.approx(1.0)
-    assert result.bands["avalanche"] == result.p_avalanche.value
+    both = result.per_path["avalanche"] * result.per_path["runaway"]
+    expected = result.p_avalanche.value - both.mean()
+    assert result.bands["avalanche"] == pytest.approx(expected)
+    assert result.bands["runaway"] == result.estimates["p_runaway"].value
 
 
 def test_calls_by_window_sum_to_the_mean(result: AvalancheResult) -> None:
@@ -64,8 +67,8 @@ def test_json_has_only_finite_numbers(result: AvalancheResult) -> None:
 def test_more_threads_give_the_same_result(make_network: Callable[..., Any]) -> None:
     network = make_network()
     config = AvalancheConfig(paths=300)
-    one = simulate_model(network.model(), network.margin, config, threads=1)
-    two = simulate_model(network.model(), network.margin, config, threads=2)
+    one = simulate_fund(network.fund, config, threads=1)
+    two = simulate_fund(network.fund, config, threads=2)
     assert one.to_dict() == two.to_dict()
 
 
