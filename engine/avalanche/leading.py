@@ -42,8 +42,9 @@ def leading_factor(
     Returns
     -------
     float64 array (K, K)
-        Column j of the last K - q has zeros in its first j rows. The sign of a column makes its
-        largest entry positive (leading) or its diagonal nonnegative (the rest).
+        Column j of the last K - q has zeros in its first j rows. The sign of a leading
+        column makes a positive score a gain of the agreements together or, without exposures,
+        its largest entry positive; the rest have a nonnegative diagonal.
 
     Raises
     ------
@@ -65,7 +66,7 @@ def leading_factor(
     directions = _directions(root, exposure)
     first = root @ directions[:, :leading]
     rest = _trapezoid(root @ directions[:, leading:])
-    return np.hstack([_positive_largest(first), rest])
+    return np.hstack([_signed(first, exposure), rest])
 
 
 def _eigen(matrix: Float64Array) -> tuple[Float64Array, Float64Array]:
@@ -113,10 +114,12 @@ def _trapezoid(columns: Float64Array) -> Float64Array:
     return np.asarray(lower * sign)
 
 
-def _positive_largest(columns: Float64Array) -> Float64Array:
-    """Columns with the sign that makes the largest entry positive: eigenvectors have none."""
+def _signed(columns: Float64Array, exposure: Float64Array | None) -> Float64Array:
+    """Columns with a sign of their own, since eigenvectors have none."""
     if columns.shape[1] == 0:
         return columns
     largest = np.argmax(np.abs(columns), axis=0)
-    sign = np.where(columns[largest, np.arange(columns.shape[1])] < 0.0, -1.0, 1.0)
-    return np.asarray(columns * sign)
+    sense = columns[largest, np.arange(columns.shape[1])]
+    if exposure is not None and np.any(exposure):
+        sense = (exposure @ columns).sum(axis=0)
+    return np.asarray(columns * np.where(sense < 0.0, -1.0, 1.0))

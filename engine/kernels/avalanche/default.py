@@ -116,22 +116,25 @@ def build_close_out(inline: Callable[..., Any], lanes: int) -> Callable[..., Any
     @inline
     def close_out(first, r, hour, books, terms, sales, switches, holdings, accounts, till, work):
         pool = terms.currency[r]
+        for w in range(lanes):
+            c = first + w
+            volatility, depth = stress_of(c, switches, work)
+            hit = 0.5 if work.total[0, c] > 0.0 else 0.0
+            work.scale[0, c] = hit * volatility * math.sqrt(depth)
         for j in range(books.seg_ptr[r], books.seg_ptr[r + 1]):
             b = books.seg_bucket[j]
-            share, push, crowd = books.seg_volume[j], abs(books.seg_push[j]), 1.0 + sales.crowd[b]
+            share, push = books.seg_volume[j], abs(books.seg_push[j])
+            crowd = 1.0 + sales.crowd[b]
             for w in range(lanes):
                 c = first + w
-                hit = 1.0 if work.total[0, c] > 0.0 else 0.0
-                volatility, depth = stress_of(c, switches, work)
-                traded = hit * share * holdings.left[b, c]
+                traded = share * holdings.left[b, c] if work.total[0, c] > 0.0 else 0.0
                 before = holdings.level[b, c]
                 volume = holdings.volume[b, c] + crowd * traded
                 after = level(volume, switches)
                 holdings.volume[b, c] = volume
                 holdings.level[b, c] = after
                 holdings.sold[b, c] += after - before
-                scale = volatility * math.sqrt(depth)
-                lost = whole(0.5 * push * holdings.left[b, c] * hit * (after - before) * scale)
+                lost = whole(push * holdings.left[b, c] * (after - before) * work.scale[0, c])
                 work.scalars[NAV, c] -= lost
                 work.scalars[COST, c] += lost
                 work.segment[0, c] += lost

@@ -191,6 +191,7 @@ class Work(NamedTuple):
     scalars: Any
     total: Any
     segment: Any
+    scale: Any
 
 
 class Inputs(NamedTuple):
@@ -271,6 +272,7 @@ def state_rows(model: Model, scored: int = 0) -> dict[str, int]:
         "scalars": SCALARS,
         "total": 1,
         "segment": 1,
+        "scale": 1,
     }
 
 
