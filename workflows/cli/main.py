@@ -19,9 +19,13 @@ from workflows.cli import (
     measures,
     models,
     packs,
+    reverse,
     runs,
+    scenarios,
     system,
+    system_wide,
     validation,
+    warning,
 )
 from workflows.cli.output import note
 
@@ -68,6 +72,10 @@ app.command("schema")(packs.schema)
 app.command("margin")(measures.margin)
 app.command("stress")(measures.stress)
 app.command("avalanche")(measures.avalanche)
+app.command("scenarios")(scenarios.scenarios)
+app.command("reverse")(reverse.reverse)
+app.command("warning")(warning.warning)
+app.command("system")(system_wide.system)
 app.command("calls")(calls.calls)
 app.command("explain")(explain.explain)
 app.command("whatif")(explain.whatif)

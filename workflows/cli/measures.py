@@ -8,12 +8,16 @@ import typer
 
 from workflows.cli.options import (
     Crowding,
+    Device,
     FailOn,
     History,
     Json,
+    Minutes,
     Out,
     Pack,
     Paths,
+    Precision,
+    ScenarioChoice,
     Seed,
     Volatility,
 )
@@ -124,9 +128,13 @@ def stress(
 
 def avalanche(
     pack: Pack,
+    scenario: ScenarioChoice = None,
     paths: Paths = None,
     volatility: Volatility = None,
     crowding: Crowding = None,
+    precision: Precision = None,
+    minutes: Minutes = None,
+    device: Device = "cpu",
     history: History = None,
     fail_on: FailOn = None,
     as_json: Json = False,
@@ -135,19 +143,30 @@ def avalanche(
 ) -> None:
     """Simulate the cascade of calls and forced sales.
 
-    Example: mca avalanche my-fund --volatility 5 --paths 2000
+    Example: mca avalanche my-fund --scenario covid_2020 --paths 2000
+
+    A scenario brings its own volatility step. With --minutes the number of paths, and so the last
+    digits, depend on the machine; it needs --precision.
     """
     thresholds = parse_thresholds(fail_on, ("avalanche", "liquidity"))
     from engine.margin.config import MarginConfig
     from workflows.cli.output import progress_bar
     from workflows.funds import avalanche_config, data_quality, open_fund
+    from workflows.scenarios import chosen_scenario, time_budget
     from workflows.service import compute, part_objects
 
+    stop = time_budget(minutes, precision)
     opened = open_fund(pack, history)
-    overrides = {"paths": paths, "volatility_multiplier": volatility, "crowding": crowding}
+    case = chosen_scenario(scenario, volatility, opened.market)
+    overrides = {
+        "paths": paths,
+        "volatility_multiplier": volatility,
+        "crowding": crowding,
+        "precision": precision,
+    }
     config = avalanche_config(opened.reading.config.avalanche, overrides, seed)
     with progress_bar() as progress:
-        answers = compute(opened, MarginConfig(), config, progress)
+        answers = compute(opened, MarginConfig(), config, progress, case, device, stop)
     simulated, lasting = part_objects(answers)
     payload = {
         "as_of": opened.book.as_of.isoformat(),
@@ -157,24 +176,60 @@ def avalanche(
         "failures": [failure.to_dict() for failure in answers.failures],
         "data_quality": data_quality(opened),
     }
-    peak = simulated["peak_call_usd"]
-    lines = [
-        f"paths               {simulated['paths']}",
-        f"amplification       {simulated['amplification']}",
-        f"  of forced sales   {simulated['sales_amplification']['value']}",
-        f"branching ratio     {simulated['branching_ratio']}",
-        f"p(avalanche)        {simulated['p_avalanche']['value']}",
-        f"peak call, mean     {usd(peak['mean'])}",
-        f"peak call, ES 99 %  {usd(peak['es99'])}",
-        f"  95 % interval     {usd(peak['es99_low'])} to {usd(peak['es99_high'])}",
-        f"p(exhaustion)       {lasting['p_exhaustion']}",
-        f"facility need, 99 % {usd(lasting['facility_need_99_usd']['value'])}",
-    ]
-    emit(payload, lines, as_json)
+    emit(payload, _avalanche_lines(simulated, lasting), as_json)
     parts = [part for part in (answers.avalanche, answers.liquidity) if part is not None]
     tables = {name: frame for part in parts for name, frame in part.tables().items()}
     save(out, "avalanche", payload, tables)
     _leave(thresholds, payload, payload, len(opened.book.positions))
+
+
+def _avalanche_lines(simulated: dict[str, Any], lasting: dict[str, Any]) -> list[str]:
+    found = simulated.get("estimates", {})
+    lines = [f"scenario            {simulated.get('scenario', '')}"]
+    lines += [f"paths               {simulated['paths']}"]
+    if not found:
+        return lines
+    lines += [_estimated(label, found[name], in_usd) for label, name, in_usd in AVALANCHE_LINES]
+    lines.append(f"branching ratio     {simulated['branching_ratio']:.3g}")
+    bands = ", ".join(f"{name} {share:.1%}" for name, share in simulated["bands"].items())
+    lines.append(f"paths by severity   {bands}")
+    first = ", ".join(
+        f"{name} {share:.1%}" for name, share in simulated["first_failure_by_currency"].items()
+    )
+    lines.append(f"first unpaid in     {first or 'none'}")
+    crowded = simulated["assumptions"]["crowding_by_bucket"]
+    odd = {
+        b: theta for b, theta in crowded.items() if theta != simulated["assumptions"]["crowding"]
+    }
+    more = "".join(f", {name} {theta:g}" for name, theta in odd.items())
+    lines.append(f"crowding assumed    {simulated['assumptions']['crowding']:g}{more}")
+    lines.append("intervals are 95 %")
+    return lines
+
+
+AVALANCHE_LINES = (
+    ("amplification", "amplification", False),
+    ("  of forced sales", "sales_amplification", False),
+    ("p(avalanche)", "p_avalanche", False),
+    ("p(runaway)", "p_runaway", False),
+    ("p(exhaustion)", "p_exhaustion", False),
+    ("p(default)", "p_default", False),
+    ("peak call, mean", "peak_call_mean", True),
+    ("peak call, 99 %", "peak_call_q99", True),
+    ("peak call, ES 99 %", "peak_call_es99", True),
+    ("10-day calls, mean", "calls_mean", True),
+    ("facility need, 99 %", "facility_need_q99", True),
+)
+
+
+def _estimated(label: str, figure: dict[str, float], in_usd: bool) -> str:
+    show = usd if in_usd else _share
+    low, high = show(figure["low"]), show(figure["high"])
+    return f"{label:<20}{show(figure['value'])}  ({low} to {high})"
+
+
+def _share(value: float) -> str:
+    return f"{value:.3f}"
 
 
 def _leave(

@@ -44,6 +44,29 @@ Crowding: TypeAlias = Annotated[
     float | None,
     typer.Option("--crowding", help="Volume others sell for each unit the fund sells."),
 ]
+ScenarioChoice: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--scenario",
+        metavar="ID|FILE",
+        help="A scenario by id (see `mca scenarios`), or a TOML file with one of your own.",
+    ),
+]
+Device: TypeAlias = Annotated[
+    str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where paths are simulated.")
+]
+Precision: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--precision",
+        metavar="SHARE",
+        help="Add paths until the interval of ES99 is this share of it either way, such as 0.05.",
+    ),
+]
+Minutes: TypeAlias = Annotated[
+    float | None,
+    typer.Option("--minutes", min=0.01, help="Stop adding paths after this time."),
+]
 Pack: TypeAlias = Annotated[
     Path, typer.Argument(metavar="PACK", help="Folder with fund.toml and its tables.")
 ]
