@@ -1,0 +1,1 @@
+"""Stress: the library of scenarios, their generation, reverse stress tests and early warning."""
