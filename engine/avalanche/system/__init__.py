@@ -1,0 +1,1 @@
+"""The system-wide mode: several institutions that hold common assets and sell them together."""
