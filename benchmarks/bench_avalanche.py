@@ -18,8 +18,20 @@ SEED = 20200316
 STRESS = {"volatility_multiplier": 5.0, "crowding": 5.0, "horizon_days": 10}
 
 
-def _model(make_network: Callable[..., Any], agreements: int = AGREEMENTS) -> Any:
-    return make_network(agreements=agreements, factors=FACTORS).model(**STRESS)
+# Cash at which about one path in seven runs dry, sells and defaults, and one at which all do.
+BUSY_USD, BROKE_USD = 2.0e10, 4.0e7
+
+
+def _model(
+    make_network: Callable[..., Any],
+    agreements: int = AGREEMENTS,
+    cash_usd: float = BUSY_USD,
+    **settings: float,
+) -> Any:
+    network = make_network(
+        agreements=agreements, factors=FACTORS, cash_usd=cash_usd, facility_usd=cash_usd / 2
+    )
+    return network.model(**{**STRESS, **settings})
 
 
 def _path_steps(model: Any, paths: int) -> float:
@@ -52,6 +64,24 @@ def test_against_numpy_twin(make_network: Callable[..., Any], report: Report) ->
     report.add(TOPIC, "per path and hour", f"{kernel_us:.2f} us")
     report.add(TOPIC, "NumPy twin, per path and hour", f"{twin_us:.1f} us")
     report.add(TOPIC, "NumPy twin / kernel, one core", f"{twin_us / kernel_us:.1f} x")
+
+
+@pytest.mark.timeout(1200)
+def test_what_trouble_costs(make_network: Callable[..., Any], report: Report) -> None:
+    """Sales, closes-out and cascades are extra work: quiet, busy and broke funds in one run."""
+    from engine.kernels.avalanche.compiled import run_paths
+
+    models = {
+        "quiet": _model(make_network, cash_usd=20 * BUSY_USD, volatility_multiplier=2.0),
+        "busy": _model(make_network),
+        "broke": _model(make_network, cash_usd=BROKE_USD),
+    }
+    seconds = medians(
+        {name: lambda m=m: run_paths(m, 1_280, SEED, threads=1) for name, m in models.items()},
+        repeats=3,
+    )
+    text = " : ".join(f"{seconds[name] / seconds['quiet']:.2f}" for name in models)
+    report.add(TOPIC, "time of a quiet : busy : broke fund", text)
 
 
 @pytest.mark.timeout(1200)

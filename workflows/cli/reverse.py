@@ -165,9 +165,8 @@ def _answer_lines(answer: ReverseAnswer) -> list[str]:
         f"P&L {usd(parts['pnl'])}",
     ]
     if answer.verified_usd is not None:
-        lines.append(
-            f"  hour by hour with receipts and forced sales: {usd(answer.verified_usd)}, same measure"
-        )
+        figure = usd(answer.verified_usd)
+        lines.append(f"  hour by hour with receipts and forced sales: {figure}, same measure")
     rows = [
         (f"  {call.agreement_id}", usd(call.variation_usd), usd(call.total_usd))
         for call in answer.agreements[:SHOWN_CALLS]
