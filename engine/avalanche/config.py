@@ -40,7 +40,7 @@ class AvalancheConfig(BaseModel):
         Largest share of ADV the fund may sell, largest share of a bucket in a day, largest margin
         released by sales in a day.
     sale_policy, sale_order
-        `pro_rata`: every bucket by what it can release; `greedy`: the cheapest release first;
+        `pro_rata`: every bucket by what it can release; `greedy`: the split that costs least;
         `user`: buckets in `sale_order`, the rest after them by cost.
     liquidity_target_share, facility_request_share
         Forced sales begin when all resources, net of calls issued, fall below the first share of

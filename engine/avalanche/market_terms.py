@@ -95,6 +95,11 @@ def mean_path(
     path = np.zeros((1, hours, len(names)))
     if scenario is None:
         return path
+    if scenario.days > config.horizon_days:
+        raise InputError(
+            f"scenario {scenario.scenario_id!r} takes {scenario.days} days, the run only "
+            f"horizon_days = {config.horizon_days}: give it {scenario.days} or more"
+        )
     known = set(map(str, market.factors.factor_id))
     unknown = sorted(set(scenario.moves) - known)
     if unknown:
@@ -106,7 +111,7 @@ def mean_path(
     for k, name in enumerate(names):
         total = scenario.moves.get(str(name), 0.0)
         weights = zone_weights(zone_of(str(currencies[k])), config)
-        for day, share in enumerate(scenario.day_shares[: config.horizon_days]):
+        for day, share in enumerate(scenario.day_shares):
             path[0, day * HOURS_PER_DAY : (day + 1) * HOURS_PER_DAY, k] = total * share * weights
     return path
 
@@ -131,17 +136,19 @@ def _volatility_part(
     zones = [zone_of(str(c)) for c in market.factors.currency[inputs.columns]]
     clocks = sorted({(str(kind), zone) for kind, zone in zip(classes, zones, strict=True)})
     place = {clock: i for i, clock in enumerate(clocks)}
-    columns = []
+    columns, steps = [], []
     for kind, zone in clocks:
         weight = np.tile(zone_weights(zone, config), config.horizon_days)
         step = stress_path(config, scenario, kind)
         columns.append(np.sqrt(weight) * step * np.exp(-log_variance))
+        steps.append(step)
     volatility = np.stack(columns, axis=1)
     clock = [place[(str(kind), zone)] for kind, zone in zip(classes, zones, strict=True)]
     return {
         "clock": index_array(clock),
         "volatility": volatility if config.noise else np.zeros_like(volatility),
         "stress": stress_path(config, scenario),
+        "jump_scale": np.stack(steps, axis=1),
         "keep": np.full(len(present), keep),
         "lead_load": noise * load,
         "own_load": noise * np.sqrt(1.0 - load**2),
@@ -180,9 +187,11 @@ def _breakdown_part(
     if scenario is not None and scenario.breakdown_signs:
         weight = scenario.breakdown_weight
     per_hour = config.jumps_per_day / HOURS_PER_DAY if config.noise else 0.0
-    enter = config.regime_enter_per_hour if weight > 0.0 else 0.0
+    moving = config.noise and weight > 0.0
+    enter = config.regime_enter_per_hour if moving else 0.0
+    leave = config.regime_leave_per_hour if config.noise else 0.0
     return {
-        "regime": np.array([_level(enter), _level(config.regime_leave_per_hour)]),
+        "regime": np.array([_level(enter), _level(leave)]),
         "drop": 1.0 - np.sqrt(1.0 - weight * signs**2),
         "turn": np.sqrt(weight) * signs * sigma,
         "jump": signs * daily_volatility,

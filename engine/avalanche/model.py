@@ -91,7 +91,7 @@ def build_model(
     parts["open_call"] = open_calls(book, market, rows, margin, required)
     called = np.where(im > threshold, im, 0.0)
     names = [str(name) for name in buckets]
-    parts.update(sales_part(depth, bucket_of, names, called, gradient, config, scenario))
+    parts.update(sales_part(depth, bucket_of, names, called, gradient, parts, config, scenario))
     parts.update(_money_parts(book, market, rows, config, scenario))
     parts.update(pool_part(book, config, scenario, parts))
     return Model(**parts)

@@ -15,10 +15,9 @@ from engine.domain.scenarios import Scenario
 from engine.kernels.avalanche import layout
 from engine.kernels.avalanche.layout import HOURS_PER_DAY
 
+# Agreed settlements fall due in this hour (UTC), or in the last open one before it.
 SETTLEMENT_HOUR = 16
 BASIS_POINT = 1e-4
-# A borrowing base that never binds; finite, so that it can meet a NAV of zero.
-NO_BASE = 1e9
 
 
 def pool_of(currencies: StrArray, names: list[str]) -> Int64Array:
@@ -53,12 +52,20 @@ def _flow(
     if len(settlements.settlement_id):
         start = np.datetime64(book.as_of, "D")
         day = np.busday_count(start, settlements.value_date.astype("datetime64[D]"))
-        hour = (day - 1) * HOURS_PER_DAY + SETTLEMENT_HOUR
+        due = [settlement_hour(str(c), book) for c in settlements.currency]
+        hour = (day - 1) * HOURS_PER_DAY + np.array(due, dtype=np.int64)
         usd = np.rint(settlements.amount_cents * market.usd_per(settlements.currency))
         inside = (day >= 1) & (hour < len(flow))
         pool = pool_of(settlements.currency, names)
         np.add.at(flow, (hour[inside], pool[inside]), usd[inside])
     return flow
+
+
+def settlement_hour(currency: str, book: Book) -> int:
+    """Return the hour of the day in which agreed settlements of a currency fall due."""
+    bits = open_hours(currency, book.as_of)
+    before = [hour for hour in range(SETTLEMENT_HOUR + 1) if bits >> hour & 1]
+    return before[-1] if before else SETTLEMENT_HOUR
 
 
 def securities_part(
@@ -100,7 +107,7 @@ def facility_part(book: Book, market: MarketState, config: AvalancheConfig) -> d
         "facility_notice": f.notice_hours.astype(np.float64),
         "facility_covenant": f.nav_covenant.astype(np.float64),
         "facility_stress": np.full(lines, np.inf if stop is None else stop),
-        "facility_base": np.full(lines, NO_BASE if base is None else base),
+        "facility_base": np.full(lines, layout.NO_BASE if base is None else base),
     }
 
 
@@ -126,7 +133,7 @@ def pool_part(
     pool[layout.POOL_DECAY] = 0.5 ** (1.0 / (config.impact_half_life_days * HOURS_PER_DAY))
     pool[layout.POOL_SELL] = float(config.forced_sales)
     pool[layout.POOL_DAY_LIMIT] = np.inf if limit is None else limit * CENTS_PER_UNIT
-    pool[layout.POOL_SEQUENTIAL] = float(config.sale_policy != "pro_rata")
+    pool[layout.POOL_SEQUENTIAL] = float(config.sale_policy == "user")
     pool[layout.POOL_LINEAR] = float(config.impact_law == "linear")
     pool[layout.POOL_DEGREES] = config.tail_degrees
     pool[layout.POOL_KEEP_SHARE] = config.least_position_share

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from engine.domain.failures import InputError
 from engine.domain.market import MarketState
 from engine.domain.money import CENTS_PER_UNIT
 from engine.domain.scenarios import Scenario
+from engine.kernels.avalanche.layout import HOURS_PER_DAY
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,13 @@ def sales_part(
     bucket_names: list[str],
     im: Float64Array,
     gradient: Float64Array,
+    calls: Mapping[str, object],
     config: AvalancheConfig,
     scenario: Scenario | None,
 ) -> dict[str, object]:
     """Relief, limits, order, cost and heat of each bucket.
+
+    `calls` holds the agreements' `eod_hour` and `receive_lag`: relief comes after them.
 
     Selling raises margin where a bucket hedges the rest: such a bucket releases nothing and is
     not sold. The cap keeps every factor of the bucket within its participation.
@@ -83,13 +88,15 @@ def sales_part(
     size = np.abs(depth.net) * depth.sigma
     cost = _by_bucket(size * depth.level, bucket_of, buckets)
     unit_cost = _by_bucket(size * depth.unit_level, bucket_of, buckets)
-    weight = relief * capacity
+    weight = sale_weights(relief, unit_cost, capacity, config)
     total = weight.sum()
+    released = np.maximum(im[:, None] * gradient, 0.0)
     hours = np.tile(hour_weights(config), config.horizon_days)
     heat, heat_weight = _heat(depth, bucket_of, buckets, config)
     return {
         "impact": push(depth, config),
         "relief": relief,
+        "relief_wait": index_array(relief_wait(released, calls)),
         "sale_share": weight / total if total > 0 else np.zeros(buckets),
         "sale_order": index_array(sale_order(relief, unit_cost, bucket_names, config)),
         "sale_cap": hours[:, None] * capacity[None, :],
@@ -135,24 +142,64 @@ def _heat(
     return reaction * level**2, weight
 
 
+def sale_weights(
+    relief: Float64Array, unit_cost: Float64Array, capacity: Float64Array, config: AvalancheConfig
+) -> Float64Array:
+    """Return the weight of each bucket in a sale, in relief; a user's order does not use it.
+
+    Pro rata: what the bucket can release in a day. Greedy: the split that costs least. Raising S_b
+    from a bucket costs c_b (S_b / relief_b)^p, p = 1.5 under the square-root law and 2 under the
+    linear one; marginal costs are equal where S_b^(p-1) is proportional to relief_b^p / c_b. A
+    bucket without cost, or without impact anywhere, is sold by what it can release.
+    """
+    power = _impact_power(config)
+    priced = (relief > 0.0) & (unit_cost > 0.0)
+    if config.sale_policy != "greedy" or not np.any(priced):
+        return relief * capacity
+    cheap = np.divide(relief**power, unit_cost, out=np.zeros_like(relief), where=priced)
+    return np.where(priced, (cheap / cheap.max()) ** (1.0 / (power - 1.0)), 0.0)
+
+
+def _impact_power(config: AvalancheConfig) -> float:
+    """Power of the share sold in the cost of selling it."""
+    return 2.0 if config.impact_law == "linear" else 1.5
+
+
+def relief_wait(released: Float64Array, calls: Mapping[str, object]) -> Int64Array:
+    """Hours from a sale at each hour of the day to its relief, by bucket, shape (24, B).
+
+    Margin is released at the agreement's next end-of-day window and comes back after its lag. A
+    bucket's hours are the mean over agreements, weighted by what they release, rounded up.
+    """
+    eod = np.asarray(calls["eod_hour"], dtype=np.int64)
+    lag = np.asarray(calls["receive_lag"], dtype=np.int64)
+    clock = np.arange(HOURS_PER_DAY)[:, None]
+    # The window of the hour itself comes before its sales.
+    hours = (eod - clock - 1) % HOURS_PER_DAY + 1 + lag
+    total = released.sum(axis=0)
+    mean = np.divide(
+        hours @ released, total, out=np.ones((HOURS_PER_DAY, len(total))), where=total > 0.0
+    )
+    return np.ceil(mean - 1e-9).astype(np.int64)
+
+
 def sale_order(
     relief: Float64Array, unit_cost: Float64Array, names: list[str], config: AvalancheConfig
 ) -> list[int]:
-    """Return buckets in the order of the policy; pro rata has none, so they stay as they are.
+    """Return buckets in the order of a user's policy; the others have none and stay as they are.
 
-    Greedy takes the cheapest release first: raising S from a bucket sells the share S / relief and
-    costs in proportion to cost * share^1.5, so the order is that of cost / relief^1.5, at an impact
-    of Y = 1: it does not depend on whether feedback is on. A user's order comes first, the rest
-    follows greedily.
+    The user's buckets come first, the rest by what the first unit of relief costs at an impact of
+    Y = 1: raising S from a bucket costs c (S / relief)^p, so the order is that of c / relief^p.
 
     Raises
     ------
     InputError
         If `sale_order` names a bucket that the fund does not hold, or one twice.
     """
-    if config.sale_policy == "pro_rata":
+    if config.sale_policy != "user":
         return list(range(len(relief)))
-    price = np.divide(unit_cost, relief**1.5, out=np.full(len(relief), np.inf), where=relief > 0.0)
+    scale = relief ** _impact_power(config)
+    price = np.divide(unit_cost, scale, out=np.full(len(relief), np.inf), where=relief > 0.0)
     greedy = [int(b) for b in np.argsort(price, kind="stable")]
     wanted = config.sale_order
     unknown = [name for name in wanted if name not in names]

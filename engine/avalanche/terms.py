@@ -82,8 +82,8 @@ def agreement_part(
     receive_lag = np.minimum(lag + config.receipt_delay_hours, layout.RING_HOURS - 1)
     more = 0 if scenario is None else scenario.extra_calls_per_day
     windows = [
-        _window_bits(a.eod_hour_utc[r], a.intraday_hours_utc[r], 0 if is_bilateral else more)
-        for r, is_bilateral in zip(rows, bilateral, strict=True)
+        window_bits(a.eod_hour_utc[r], a.intraday_hours_utc[r], more if kind == "cleared" else 0)
+        for r, kind in zip(rows, a.kind[rows], strict=True)
     ]
     return {
         "ewma_lambda": np.where(reactive, np.nan_to_num(a.ewma_lambda[rows], nan=1.0), 1.0),
@@ -142,13 +142,20 @@ def fail_order(kind: StrArray, agreement_id: StrArray) -> list[int]:
     return sorted(range(len(rank)), key=lambda r: (rank[r], str(agreement_id[r])))
 
 
-def _window_bits(eod_hour: int, intraday_hours: tuple[int, ...], more: int) -> int:
-    """Return a bit for each call window; `more` windows are spread evenly over the day."""
-    extra = [round(24 * i / more) % 24 for i in range(more)]
-    bits = 1 << int(eod_hour)
-    for hour in (*intraday_hours, *extra):
-        bits |= 1 << int(hour)
-    return bits
+def window_bits(eod_hour: int, intraday_hours: tuple[int, ...], more: int) -> int:
+    """Return a bit for each hour with a call window; `more` are added between those there are.
+
+    Each new window goes to the middle of the longest time without one.
+    """
+    hours = sorted({int(eod_hour), *(int(hour) for hour in intraday_hours)})
+    for _ in range(more):
+        gaps = [
+            ((after - hour - 1) % HOURS_PER_DAY + 1, hour)
+            for hour, after in zip(hours, [*hours[1:], hours[0]], strict=True)
+        ]
+        longest, start = max(gaps, key=lambda gap: (gap[0], -gap[1]))
+        hours = sorted({*hours, (start + longest // 2) % HOURS_PER_DAY})
+    return sum(1 << hour for hour in hours)
 
 
 def open_calls(

@@ -149,6 +149,7 @@ def build_swing(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
             change = accounts.exposure[r, c] - accounts.exposure_eod[r, c] - unseen * own
             u = change * inverse / max(accounts.size[r, c], 1e-9)
             before = accounts.ewma[r, c]
+            work.scale[0, c] = before
             updated = decay * before + fade * u * u
             used = updated if eod else max(updated, before)
             asked = max(math.sqrt(used), floor)
@@ -168,8 +169,8 @@ def build_swing(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
 def build_caused(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
     """Calls that the day's own sales have caused: losses, and margin that rises with their squares.
 
-    segment[0] holds their P&L of the day. After a default nothing is added: a close-out moves
-    prices but releases nothing, and only sales are judged.
+    segment[0] holds their P&L of the day, scale[0] the variance before it. After a default nothing
+    is added: a close-out moves prices but releases nothing, and only sales are judged.
     """
 
     @inline
@@ -179,9 +180,10 @@ def build_caused(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
         for w in range(lanes):
             c = first + w
             own = work.segment[0, c] * accounts.alive[r, c]
-            u = own * inverse / max(accounts.size[r, c], 1e-9)
-            rise = math.sqrt(1.0 + fade * u * u / max(accounts.ewma[r, c], 1e-9)) - 1.0
-            calls = max(-own, 0.0) + share * accounts.im[r, c] * rise
+            size, variance = accounts.size[r, c], work.scale[0, c]
+            u = own * inverse / max(size, 1e-9)
+            rise = math.sqrt(variance + fade * u * u) - math.sqrt(variance)
+            calls = max(-own, 0.0) + share * terms.im_start[r] * size * rise
             intact = 1.0 if work.scalars[DEFAULT_COUNT, c] == 0.0 else 0.0
             work.scalars[CAUSED, c] += intact * calls
 

@@ -59,6 +59,10 @@ def prepare_draws(
             "one draw of the generator gives"
         )
 
+    scored, factors = len(points) // days - 1 if len(points) else 0, len(model.group)
+    if scored > factors:
+        raise ValueError(f"scores drive {scored} normals; the model has {factors} factors")
+
     def pad(array: Any) -> Any:
         missing = padded - paths
         return np.ascontiguousarray(

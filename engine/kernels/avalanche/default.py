@@ -10,6 +10,7 @@ import numpy as np
 
 from engine.kernels.avalanche.calls import build_whole
 from engine.kernels.avalanche.layout import (
+    CLAIMS,
     COST,
     DEFAULT_COUNT,
     DEFAULT_HOUR,
@@ -61,23 +62,44 @@ def build_deadline(inline: Callable[..., Any]) -> Callable[..., Any]:
     return deadline
 
 
-def build_overdue_amount(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
-    """Calls of one agreement that fell due since the period of grace began, into segment[0]."""
+def build_called(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
+    """Calls of one agreement that fell due after `oldest` and up to `newest`, into segment[0]."""
     deadline = build_deadline(inline)
 
     @inline
-    def overdue_amount(first, r, hour, ring, terms, switches, accounts, work):
-        oldest = hour - int(switches[POOL_GRACE]) - HOURS_PER_DAY
+    def called(first, r, hour, oldest, newest, ring, terms, accounts, work):
         for w in range(lanes):
             work.segment[0, first + w] = 0.0
         for j in range(ring):
             due = deadline(r, hour - j, terms)
-            if oldest < due and due <= hour:
+            if oldest < due and due <= newest:
                 row = r * ring + (hour - j) % ring
                 for w in range(lanes):
                     work.segment[0, first + w] += accounts.issued[row, first + w]
 
-    return overdue_amount
+    return called
+
+
+def build_weigh(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
+    """What has been unpaid for longer than the period of grace, by currency, into till.recent.
+
+    Older debts are paid first, so what is unpaid beyond the calls of the period of grace is older.
+    """
+    called = build_called(inline, lanes)
+
+    @inline
+    def weigh(first, hour, grace, ring, terms, accounts, till, work):
+        for n in range(till.recent.shape[0]):
+            for w in range(lanes):
+                till.recent[n, first + w] = till.unpaid[n, first + w]
+        for r in range(terms.im_start.shape[0]):
+            pool = terms.currency[r]
+            called(first, r, hour, hour - grace, hour, ring, terms, accounts, work)
+            for w in range(lanes):
+                c = first + w
+                till.recent[pool, c] -= accounts.alive[r, c] * work.segment[0, c]
+
+    return weigh
 
 
 def build_cancel(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
@@ -106,16 +128,15 @@ def build_close_out(inline: Callable[..., Any], lanes: int) -> Callable[..., Any
     """Close out one agreement on the paths where total[0] > 0; segment[0] is what it was not paid.
 
     Its book is traded at once and moves prices like any sale. The counterparty keeps margin for
-    the unpaid call and the cost of trading; what margin does not cover stays owed. What is left
-    of the margin comes back after the horizon, if at all.
+    the unpaid calls and the cost of trading; what margin does not cover is a claim on the fund,
+    settled after the horizon like what is left of the margin.
     """
     whole = build_whole(inline)
     stress_of = build_stress(inline)
     level = build_level(inline)
 
     @inline
-    def close_out(first, r, hour, books, terms, sales, switches, holdings, accounts, till, work):
-        pool = terms.currency[r]
+    def close_out(first, r, hour, books, sales, switches, holdings, accounts, work):
         for w in range(lanes):
             c = first + w
             volatility, depth = stress_of(c, switches, work)
@@ -142,7 +163,7 @@ def build_close_out(inline: Callable[..., Any], lanes: int) -> Callable[..., Any
             c = first + w
             hit = 1.0 if work.total[0, c] > 0.0 else 0.0
             margin = hit * accounts.im[r, c]
-            till.unpaid[pool, c] += hit * max(work.segment[0, c] - margin, 0.0)
+            work.scalars[CLAIMS, c] += hit * max(work.segment[0, c] - margin, 0.0)
             work.scalars[IM_SUM, c] -= margin
             accounts.im[r, c] -= margin
             accounts.alive[r, c] *= 1.0 - hit
@@ -154,23 +175,35 @@ def build_close_out(inline: Callable[..., Any], lanes: int) -> Callable[..., Any
 
 
 def build_bear(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
-    """What one agreement is left unpaid, into total[0] and segment[0]; True if any is."""
-    overdue_amount = build_overdue_amount(inline, lanes)
+    """What one agreement is left unpaid, into segment[0]; total[0] > 0 where that ends it.
+
+    It ends if a call older than the period of grace is unpaid; its younger calls are then unpaid
+    too. True if it ends on any path.
+    """
+    called = build_called(inline, lanes)
 
     @inline
-    def bear(first, r, hour, ring, terms, switches, accounts, till, work):
-        pool, grace = terms.currency[r], switches[POOL_GRACE]
-        overdue_amount(first, r, hour, ring, terms, switches, accounts, work)
+    def bear(first, r, hour, grace, ring, terms, accounts, till, work):
+        pool = terms.currency[r]
+        oldest = hour - grace - HOURS_PER_DAY
+        called(first, r, hour, oldest, hour - grace, ring, terms, accounts, work)
         largest = 0.0
         for w in range(lanes):
             c = first + w
-            late = work.scalars[OVERDUE_HOURS, c] > grace
-            bears = min(work.segment[0, c], till.unpaid[pool, c]) if late else 0.0
+            late = work.scalars[OVERDUE_HOURS, c] > float(grace)
+            bears = min(work.segment[0, c], max(till.recent[pool, c], 0.0)) if late else 0.0
             bears *= accounts.alive[r, c]
-            till.unpaid[pool, c] -= bears
+            till.recent[pool, c] -= bears
             work.total[0, c] = bears
-            work.segment[0, c] = bears
             largest = max(largest, bears)
+        if largest > 0.0:
+            called(first, r, hour, hour - grace, hour, ring, terms, accounts, work)
+            for w in range(lanes):
+                c = first + w
+                younger = work.segment[0, c] if work.total[0, c] > 0.0 else 0.0
+                claim = min(work.total[0, c] + younger, till.unpaid[pool, c])
+                till.unpaid[pool, c] -= claim
+                work.segment[0, c] = claim
         return largest > 0.0
 
     return bear
@@ -198,8 +231,10 @@ def build_default(
 ) -> Callable[..., Any]:
     """Terminate the relations left unpaid, then those that a default elsewhere terminates.
 
-    Who is left unpaid follows `fail_order`: the first in it bear what is missing.
+    Who is left unpaid follows `fail_order`: the first in it bear what is missing. Creditors decide
+    once a day; a debt that no relation bears, such as an agreed settlement, ends none.
     """
+    weigh = build_weigh(inline, lanes)
     bear = build_bear(inline, lanes)
     follow = build_follow(inline, lanes)
     cancel = build_cancel(inline, lanes)
@@ -209,17 +244,17 @@ def build_default(
     def default(first, hour, books, terms, sales, switches, holdings, accounts, till, work):
         agreements = terms.im_start.shape[0]
         ring = accounts.issued.shape[0] // max(agreements, 1)
+        grace = int(switches[POOL_GRACE])
+        weigh(first, hour, grace, ring, terms, accounts, till, work)
         # Two rounds over the agreements in one loop: the unpaid, then those that follow.
         for i in range(2 * agreements):
             r = np.int64(terms.fail_order[i % agreements])
             if i < agreements:
-                ends = bear(first, r, hour, ring, terms, switches, accounts, till, work)
+                ends = bear(first, r, hour, grace, ring, terms, accounts, till, work)
             else:
                 ends = follow(first, r, terms, accounts, work)
             if ends:
                 cancel(first, r, hour, ring, terms, accounts, till, work)
-                close_out(
-                    first, r, hour, books, terms, sales, switches, holdings, accounts, till, work
-                )
+                close_out(first, r, hour, books, sales, switches, holdings, accounts, work)
 
     return default

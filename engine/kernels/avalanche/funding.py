@@ -8,6 +8,7 @@ from typing import Any
 
 from engine.kernels.avalanche.calls import build_whole
 from engine.kernels.avalanche.layout import (
+    CLAIMS,
     DRAWN,
     DRAWN_MAX,
     HEAT,
@@ -15,12 +16,15 @@ from engine.kernels.avalanche.layout import (
     IN_FLIGHT,
     IN_SETTLEMENT,
     LARGEST_HAIRCUT,
+    LARGEST_SPREAD,
     LIQUIDITY,
     LIQUIDITY_MIN,
     NAV,
     NEED_MAX,
     NET_PAID,
+    NO_BASE,
     POOL_HEAT_HAIRCUT,
+    POOL_HEAT_MOVES,
     POOL_NAV,
     POOL_REQUEST,
     POOL_TARGET,
@@ -63,7 +67,7 @@ def build_shortage(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]
                 spread = money.fx_spread[n]
                 for w in range(lanes):
                     c = first + w
-                    rate = spread * max(work.scalars[STRESS, c], 1.0)
+                    rate = min(spread * max(work.scalars[STRESS, c], 1.0), LARGEST_SPREAD)
                     lacking = till.unpaid[n, c] + till.pending[n, c] - till.cash[n, c]
                     # Two cents cover the rounding of the fee.
                     work.total[0, c] += (
@@ -165,12 +169,14 @@ def build_lines(inline: Callable[..., Any]) -> Callable[..., Any]:
     def lines(c, noticed, free, money, switches, work):
         limit = 0.0
         nav = work.scalars[NAV, c]
+        heat = work.scalars[HEAT, c] if switches[POOL_HEAT_MOVES] > 0.0 else 1.0
         kept = nav / switches[POOL_NAV]
         for f in range(money.facility_limit.shape[0]):
             served = noticed >= money.facility_notice[f]
-            calm = work.scalars[STRESS, c] * work.scalars[HEAT, c] <= money.facility_stress[f]
+            calm = work.scalars[STRESS, c] * heat <= money.facility_stress[f]
             open_line = served and (free or (calm and kept >= 1.0 - money.facility_covenant[f]))
-            base = money.facility_limit[f] if free else max(money.facility_base[f] * nav, 0.0)
+            bound = money.facility_base[f] < NO_BASE and not free
+            base = max(money.facility_base[f] * nav, 0.0) if bound else money.facility_limit[f]
             limit += math.floor(min(money.facility_limit[f], base)) if open_line else 0.0
         return limit
 
@@ -243,7 +249,8 @@ def build_outlook(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
         target, request = switches[POOL_TARGET], switches[POOL_REQUEST]
         now = float(hour)
         for w in range(lanes):
-            work.total[0, first + w] = work.scalars[IN_SETTLEMENT, first + w]
+            c = first + w
+            work.total[0, c] = work.scalars[IN_SETTLEMENT, c] - work.scalars[CLAIMS, c]
             work.segment[0, first + w] = 0.0
         for n in range(money.cash.shape[0]):
             for w in range(lanes):

@@ -12,7 +12,7 @@ import numpy as np
 
 from engine.domain.arrays import Float64Array
 from engine.kernels.avalanche.layout import (
-    HOURS_PER_DAY,
+    RELIEF_HOURS,
     RING_HOURS,
     SCALARS,
     SETTLE_HOURS,
@@ -48,6 +48,7 @@ class Market(NamedTuple):
     drop: Any
     turn: Any
     jump: Any
+    jump_scale: Any
     jump_terms: Any
 
 
@@ -99,6 +100,7 @@ class Sales(NamedTuple):
     """Forced sales of each bucket."""
 
     relief: Any
+    relief_wait: Any
     sale_share: Any
     sale_order: Any
     sale_cap: Any
@@ -177,6 +179,7 @@ class Till(NamedTuple):
     pending: Any
     inflow: Any
     outflow: Any
+    recent: Any
     pay: Any
     receive: Any
     hqla: Any
@@ -263,12 +266,13 @@ def state_rows(model: Model, scored: int = 0) -> dict[str, int]:
         "pending": currencies,
         "inflow": currencies,
         "outflow": currencies,
+        "recent": currencies,
         "pay": currencies * RING_HOURS,
         "receive": currencies * RING_HOURS,
         "hqla": securities,
         "hqla_today": securities,
         "settling": securities * SETTLE_HOURS,
-        "relief_ring": HOURS_PER_DAY,
+        "relief_ring": RELIEF_HOURS,
         "scalars": SCALARS,
         "total": 1,
         "segment": 1,

@@ -16,14 +16,20 @@ from engine.domain.arrays import Float64Array
 HOURS_PER_DAY = 24
 WINDOW_HOURS = 8
 RING_HOURS = 64
+# Relief arrives after the next end-of-day window and the time receipts take.
+RELIEF_HOURS = 96
 # Securities that settle later than this do not help within any horizon.
 SETTLE_HOURS = 256
 ENTRY_BLOCK = 4
 HUB = 0
+# A borrowing base from here on is no condition.
+NO_BASE = 1e9
 # Log volatility stays within this distance of its mean: a multiple between 0.02 and 55.
 LOG_VOLATILITY_LIMIT = 4.0
 # Haircuts widen with volatility, to half of the value at most.
 LARGEST_HAIRCUT = 0.5
+# Half spreads widen with volatility, to half of the amount at most.
+LARGEST_SPREAD = 0.5
 # Depth falls as volatility rises, but not without end: at ten times the volatility it is a tenth.
 LARGEST_DEPTH_LOSS = 10.0
 # Volatility multiples at which the concentration add-on is known; linear between and beyond.
@@ -92,9 +98,10 @@ METRICS = (
     DEFAULT_HOUR,
     DEFAULT_COUNT,
     CAUSED,
+    CLAIMS,
     BRANCHING_MAX,
-) = range(36)
-SCALARS = 36
+) = range(37)
+SCALARS = 37
 
 
 class Model(NamedTuple):
@@ -125,6 +132,7 @@ class Model(NamedTuple):
     drop: Any  # (K,)
     turn: Any  # (K,) daily standard deviation included
     jump: Any  # (K,) move of a jump of size 1
+    jump_scale: Any  # (T, C) multiplier of jumps: the volatility step of the class
     jump_terms: Any  # (3,) a normal below [0] is a jump; mean and deviation of its size
     # Agreements: P&L = sum over segments of q[bucket] * sum(coef * basis[row]).
     seg_ptr: Any  # (R+1,)
@@ -163,6 +171,7 @@ class Model(NamedTuple):
     cross: Any  # (R,) 1 where a default elsewhere terminates the agreement
     # Forced sales.
     relief: Any  # (B,) IM released by selling the whole bucket, cents
+    relief_wait: Any  # (24, B) hours until what is sold at that hour of the day is released
     sale_share: Any  # (B,) sums to 1
     sale_order: Any  # (B,) order of a sequential policy
     sale_cap: Any  # (T, B) largest share of the bucket sold in the hour at unit stress

@@ -136,7 +136,7 @@ def build_regime(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
     """Calm or stressed correlation, a Markov chain by the hour."""
 
     @inline
-    def regime(first, market, tape, work):
+    def regime(first, hour, market, tape, work):
         row = market.group.shape[0] + market.keep.shape[0] + REGIME_ROW
         enter, leave = market.regime[0], market.regime[1]
         for w in range(lanes):
@@ -144,7 +144,9 @@ def build_regime(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
             draw, now = tape.z[row, c], work.scalars[REGIME, c]
             calm = 1.0 if draw < enter else 0.0
             tense = 0.0 if draw < leave else 1.0
-            now = tense if now > 0.0 else calm
+            # The first hour is as the scenario says; the chain moves from the second on.
+            after = tense if now > 0.0 else calm
+            now = after if hour > 0 else now
             work.scalars[REGIME, c] = now
             work.scalars[STRESS_HOURS, c] += now
 
@@ -272,7 +274,8 @@ def build_move(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
             )
             g, b = market.group[k], market.bucket[k]
             scale, reach = market.volatility[hour, market.clock[k]], market.gamma_range[k]
-            drop, turn, leap = market.drop[k], market.turn[k], market.jump[k] * market.stress[hour]
+            drop, turn = market.drop[k], market.turn[k]
+            leap = market.jump[k] * market.jump_scale[hour, market.clock[k]]
             for w in range(lanes):
                 c = first + w
                 spread = scale * tape.multiple[g, c] * holdings.heat[b, c] * work.scalars[MIXING, c]

@@ -27,6 +27,7 @@ from engine.kernels.avalanche.layout import (
     POOL_SEQUENTIAL,
     RAISED,
     RAISED_TODAY,
+    RELIEF_HOURS,
     STRESS,
     WANT,
 )
@@ -101,7 +102,7 @@ def build_sell(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
 
     @inline
     def sell(first, hour, sales, switches, holdings, till, work):
-        slot = hour % HOURS_PER_DAY
+        clock = hour % HOURS_PER_DAY
         least, limit = switches[POOL_KEEP_SHARE], switches[POOL_DAY_LIMIT]
         sequential = switches[POOL_SEQUENTIAL] > 0.0
         for w in range(lanes):
@@ -120,11 +121,13 @@ def build_sell(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
             )
             inverse, crowd = 1.0 / relief if relief > 0.0 else 0.0, 1.0 + sales.crowd[b]
             most = sales.sale_day_cap[b]
+            slot = (hour + np.int64(sales.relief_wait[clock, b])) % RELIEF_HOURS
             for w in range(lanes):
                 c = first + w
                 volatility, depth = stress_of(c, switches, work)
                 left = holdings.left[b, c]
-                part = work.segment[0, c] if sequential else work.total[0, c] * share
+                rest = max(work.segment[0, c], 0.0)
+                part = rest if sequential else work.total[0, c] * share
                 sold = min(part * inverse, cap / depth)
                 sold = min(sold, max(min(left - least, most - holdings.sold_today[b, c]), 0.0))
                 holdings.left[b, c] = left - sold

@@ -14,19 +14,21 @@ import numpy as np
 from engine.kernels.avalanche.calls import build_whole
 from engine.kernels.avalanche.layout import (
     CALLS,
+    CLAIMS,
     EXHAUSTED,
     FIRST_CURRENCY,
     FX_COST,
-    HOURS_PER_DAY,
     HUB,
     IM_MAX,
     IM_SUM,
     IN_FLIGHT,
     IN_SETTLEMENT,
+    LARGEST_SPREAD,
     NAV,
     NET_PAID,
     OVERDUE_HOURS,
     PNL,
+    RELIEF_HOURS,
     RING_HOURS,
     SETTLE_HOURS,
     STEP_CALLS,
@@ -40,7 +42,7 @@ def build_close(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
 
     @inline
     def close(first, hour, work):
-        expired = hour % HOURS_PER_DAY
+        expired = hour % RELIEF_HOURS
         for w in range(lanes):
             c = first + w
             work.scalars[NAV, c] += work.scalars[PNL, c]
@@ -139,7 +141,8 @@ def build_to_hub(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
                     c = first + w
                     spare = till.cash[n, c] - till.unpaid[n, c] - till.pending[n, c]
                     give = min(max(spare, 0.0), whole(max(work.total[0, c], 0.0)))
-                    fee = whole(give * spread * max(work.scalars[STRESS, c], 1.0))
+                    rate = min(spread * max(work.scalars[STRESS, c], 1.0), LARGEST_SPREAD)
+                    fee = whole(give * rate)
                     till.cash[n, c] -= give
                     till.outflow[n, c] += give
                     till.cash[HUB, c] += give - fee
@@ -166,7 +169,7 @@ def build_from_hub(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]
                 spread = money.fx_spread[n]
                 for w in range(lanes):
                     c = first + w
-                    rate = spread * max(work.scalars[STRESS, c], 1.0)
+                    rate = min(spread * max(work.scalars[STRESS, c], 1.0), LARGEST_SPREAD)
                     lacking = max(till.unpaid[n, c] + till.pending[n, c] - till.cash[n, c], 0.0)
                     spare = max(till.cash[HUB, c] - till.unpaid[HUB, c], 0.0)
                     # One cent less than the cash allows, so that the fee's rounding always fits.
@@ -220,7 +223,8 @@ def build_note_unpaid(inline: Callable[..., Any], lanes: int) -> Callable[..., A
         for w in range(lanes):
             c = first + w
             short = work.total[0, c]
-            work.scalars[UNPAID_MAX, c] = max(work.scalars[UNPAID_MAX, c], short)
+            owed = short + work.scalars[CLAIMS, c]
+            work.scalars[UNPAID_MAX, c] = max(work.scalars[UNPAID_MAX, c], owed)
             work.scalars[OVERDUE_HOURS, c] = (
                 work.scalars[OVERDUE_HOURS, c] + 1.0 if short > 0.0 else 0.0
             )

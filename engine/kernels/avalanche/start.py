@@ -12,7 +12,6 @@ from engine.kernels.avalanche.layout import (
     EXHAUSTED,
     FIRST_CURRENCY,
     HEAT,
-    HOURS_PER_DAY,
     IM_MAX,
     IM_SUM,
     LIQUIDITY_MIN,
@@ -21,6 +20,7 @@ from engine.kernels.avalanche.layout import (
     POOL_NAV,
     POOL_START_STRESS,
     REGIME,
+    RELIEF_HOURS,
     REQUESTED,
     RING_HOURS,
     SCALARS,
@@ -159,7 +159,7 @@ def build_start(
         fill(first, till.receive, currencies * RING_HOURS, 0.0)
         fill(first, till.hqla_today, money.hqla.shape[0], 0.0)
         fill(first, till.settling, till.settling.shape[0], 0.0)
-        fill(first, work.relief_ring, HOURS_PER_DAY, 0.0)
+        fill(first, work.relief_ring, RELIEF_HOURS, 0.0)
         fill(first, work.scalars, SCALARS, 0.0)
         start_agreements(first, terms, accounts, work)
         start_calls(first, terms, accounts, till)

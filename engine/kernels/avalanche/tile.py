@@ -78,7 +78,7 @@ def build_market_hour(
                 for w in range(lanes):
                     work.scalars[MIXING, first + w] = 1.0
         draw(first, hour, column, d, scenario, k0, k1, scored, market, tape)
-        regime(first, market, tape, work)
+        regime(first, hour, market, tape, work)
         volatility(first, hour, market, tape, work)
         move(first, hour, column, d, market, tape, holdings, work)
 

@@ -129,9 +129,9 @@ class Twin(TwinMoney):
             self.mixing = self._mix(hour // layout.HOURS_PER_DAY)
         extra = z[self.factors + len(m.keep) :]
         draw = extra[layout.REGIME_ROW]
-        self.regime = np.where(self.regime > 0, draw >= m.regime[1], draw < m.regime[0]).astype(
-            np.float64
-        )
+        if hour > 0:
+            stays = np.where(self.regime > 0, draw >= m.regime[1], draw < m.regime[0])
+            self.regime = stays.astype(np.float64)
         self.stress_hours += self.regime
         multiple = np.exp(self.log_volatility)
         self.stress = multiple.mean(axis=0) * m.stress[hour]
@@ -164,7 +164,8 @@ class Twin(TwinMoney):
         scale = level * multiple[m.group] * self.heat[m.bucket] * self.mixing
         jumped = extra[layout.JUMP_ROW] < m.jump_terms[0]
         size = m.jump_terms[1] + m.jump_terms[2] * extra[layout.JUMP_SIZE_ROW]
-        jump = m.jump[:, None] * m.stress[hour] * np.where(jumped, size, 0.0)
+        scale_now = m.jump_scale[hour][m.clock]
+        jump = (m.jump * scale_now)[:, None] * np.where(jumped, size, 0.0)
         return np.asarray(scale * (kept * calm + common) + jump)
 
     def _mix(self, day: int) -> Float64Array:
@@ -200,7 +201,8 @@ class Twin(TwinMoney):
             change = seen / norm
         u = np.where(norm > 0, change, 0.0) / np.maximum(self.size[r], 1e-9)
         decay = m.ewma_lambda[r][:, None]
-        updated = decay * self.ewma[r] + (1 - decay) * u**2
+        before = self.ewma[r].copy()
+        updated = decay * before + (1 - decay) * u**2
         used = np.where(eod, updated, np.maximum(updated, self.ewma[r]))
         asked = np.maximum(np.sqrt(used), m.multiple_floor[0])
         step = m.step[r][:, None]
@@ -211,7 +213,7 @@ class Twin(TwinMoney):
         self.exposure_eod[r] = np.where(eod, self.exposure[r], self.exposure_eod[r])
         self.pressed[r] += np.where(eod, own, 0.0)
         at_end = eod[:, 0]
-        self._note_caused(r[at_end], own[at_end])
+        self._note_caused(r[at_end], own[at_end], before[at_end])
         return np.asarray(swing)
 
     def _required(self, r: Int64Array, swing: Float64Array, multiple: Float64Array) -> Float64Array:

@@ -57,7 +57,7 @@ class TwinMoney:
         self.raised, self.cost, self.fx_cost, self.caused = none(), none(), none(), none()
         self.drawn_max, self.unpaid_max, self.need_max = none(), none(), none()
         self.refused_max, self.branching_max, self.failed = none(), none(), none()
-        self.overdue = none()
+        self.overdue, self.claims = none(), none()
         self.exhausted, self.requested = np.full(paths, -1.0), np.full(paths, -1.0)
         self.first_currency, self.default_hour = np.full(paths, -1.0), np.full(paths, -1.0)
         own = np.sum(m.cash) + np.sum(m.hqla * (1 - m.hqla_haircut))
@@ -117,6 +117,10 @@ class TwinMoney:
         self.fx_cost += fee
         self.nav -= fee
 
+    def _spread(self, n: int) -> Float64Array:
+        wide = self.m.fx_spread[n] * np.maximum(self.stress, 1.0)
+        return np.minimum(wide, layout.LARGEST_SPREAD)
+
     def _exchange_in(self, hour: int) -> None:
         """Surplus of open currencies becomes hub cash as far as the hub lacks it."""
         pending = self._pending(hour)
@@ -125,7 +129,7 @@ class TwinMoney:
         short = lacking[HUB] + sum(np.maximum(lacking[n], 0.0) for n in pools)
         for n in pools:
             give = np.minimum(np.maximum(-lacking[n], 0.0), np.rint(np.maximum(short, 0.0)))
-            fee = np.rint(give * self.m.fx_spread[n] * np.maximum(self.stress, 1.0))
+            fee = np.rint(give * self._spread(n))
             self._move_cash(n, -give)
             self._move_cash(HUB, give - fee)
             self._charge(fee)
@@ -135,7 +139,7 @@ class TwinMoney:
         """Hub cash buys what open currencies lack for calls issued in them."""
         pending = self._pending(hour)
         for n in self._open_pools(hour):
-            rate = self.m.fx_spread[n] * np.maximum(self.stress, 1.0)
+            rate = self._spread(n)
             lacking = np.maximum(self.unpaid[n] + pending[n] - self.cash[n], 0.0)
             spare = np.maximum(self.cash[HUB] - self.unpaid[HUB], 0.0)
             bought = np.minimum(lacking, np.maximum(np.rint(spare / (1.0 + rate)) - 1.0, 0.0))
@@ -164,7 +168,7 @@ class TwinMoney:
         short = self.unpaid[HUB] - self.cash[HUB]
         for n in self._open_pools(hour):
             lacking = self.unpaid[n] + pending[n] - self.cash[n]
-            rate = self.m.fx_spread[n] * np.maximum(self.stress, 1.0)
+            rate = self._spread(n)
             short = short + np.where(lacking > 0, np.ceil(lacking * (1 + rate)) + 2.0, 0.0)
         return np.asarray(short)
 
@@ -205,8 +209,10 @@ class TwinMoney:
         m = self.m
         served = noticed >= m.facility_notice[:, None]
         kept = self.nav / m.pool[layout.POOL_NAV] >= 1.0 - m.facility_covenant[:, None]
-        calm = self.stress * self.fund_heat <= m.facility_stress[:, None]
+        heat = self.fund_heat if m.pool[layout.POOL_HEAT_MOVES] > 0 else 1.0
+        calm = self.stress * heat <= m.facility_stress[:, None]
         base = np.maximum(m.facility_base[:, None] * self.nav, 0.0)
+        base = np.where(m.facility_base[:, None] < layout.NO_BASE, base, np.inf)
         limit = np.floor(np.minimum(m.facility_limit[:, None], base))
         if free:
             return np.asarray((served * m.facility_limit[:, None]).sum(axis=0))
@@ -226,7 +232,7 @@ class TwinMoney:
     def _note_unpaid(self, hour: int) -> None:
         total = self.unpaid.sum(axis=0)
         begins = (total > 0) & (self.exhausted < 0)
-        self.unpaid_max = np.maximum(self.unpaid_max, total)
+        self.unpaid_max = np.maximum(self.unpaid_max, total + self.claims)
         self.overdue = np.where(total > 0, self.overdue + 1, 0.0)
         self.exhausted = np.where(begins, float(hour), self.exhausted)
         first = np.argmax(self.unpaid > 0, axis=0)
@@ -239,6 +245,7 @@ class TwinMoney:
     def _outlook(self, hour: int, out: Output) -> Float64Array:
         pool = self.m.pool
         own = (self.cash - self.unpaid).sum(axis=0) + self.arriving[hour + 1 :].sum(axis=0)
+        own = own - self.claims
         own = own + sum(self.hqla[q] * (1 - self._cut(q)) for q in range(len(self.hqla)))
         ahead = own - self._pending(hour).sum(axis=0)
         ask = (ahead < pool[layout.POOL_REQUEST]) & (self.requested < 0)
@@ -295,7 +302,8 @@ class TwinMoney:
         for b in m.sale_order.astype(int):
             if m.relief[b] <= 0:
                 continue
-            part = rest if pool[layout.POOL_SEQUENTIAL] > 0 else wanted * m.sale_share[b]
+            ordered = pool[layout.POOL_SEQUENTIAL] > 0
+            part = np.maximum(rest, 0.0) if ordered else wanted * m.sale_share[b]
             free = np.minimum(
                 self.left[b] - pool[layout.POOL_KEEP_SHARE], m.sale_day_cap[b] - self.sold_today[b]
             )
@@ -313,20 +321,31 @@ class TwinMoney:
             self.raised += raised
             self.raised_today += raised
             self.in_flight += raised
-            self.relief_until[hour + layout.HOURS_PER_DAY] += raised
+            wait = int(m.relief_wait[hour % layout.HOURS_PER_DAY, b])
+            self.relief_until[hour + wait] += raised
         self.size = self._sizes()
 
     def _default(self, hour: int, late: BoolArray) -> None:
-        """Relations owed money within the period of grace fail, in order, until it is covered."""
+        """Relations with a call unpaid beyond the period of grace end, in order; others follow.
+
+        Older debts are paid first: what is unpaid beyond the calls of the period of grace is older.
+        """
         m = self.m
         grace = int(m.pool[layout.POOL_GRACE])
+        newest = hour - grace
+        first = max(newest - layout.HOURS_PER_DAY + 1, 0)
+        young = self.owed_by[max(newest + 1, 0) : hour + 1].sum(axis=0) * self.alive
+        older = self.unpaid.copy()
+        np.subtract.at(older, m.currency.astype(int), young)
         for r in m.fail_order.astype(int):
             n = int(m.currency[r])
-            first = max(hour - grace - layout.HOURS_PER_DAY + 1, 0)
-            owed = self.owed_by[first : hour + 1, r].sum(axis=0)
-            bears = np.where(late, np.minimum(owed, self.unpaid[n]), 0.0) * self.alive[r]
-            self.unpaid[n] -= bears
-            self._close_out(hour, r, bears > 0, bears)
+            owed = self.owed_by[first : max(newest + 1, 0), r].sum(axis=0)
+            bears = np.where(late, np.minimum(owed, np.maximum(older[n], 0.0)), 0.0)
+            bears = bears * self.alive[r]
+            older[n] -= bears
+            claim = np.where(bears > 0, np.minimum(bears + young[r], self.unpaid[n]), 0.0)
+            self.unpaid[n] -= claim
+            self._close_out(hour, r, bears > 0, claim)
         for r in m.fail_order[m.cross[m.fail_order] > 0]:
             hit = (self.failed > 0) & (self.alive[r] > 0)
             self._close_out(hour, int(r), hit, np.zeros_like(self.nav))
@@ -345,7 +364,7 @@ class TwinMoney:
             self.nav = self.nav - lost
             self.cost = self.cost + lost
             claim = claim + lost
-        self.unpaid[n] += np.where(hit, np.maximum(claim - self.im[r], 0.0), 0.0)
+        self.claims = self.claims + np.where(hit, np.maximum(claim - self.im[r], 0.0), 0.0)
         self.im[r] = np.where(hit, 0.0, self.im[r])
         self.alive[r] = np.where(hit, 0.0, self.alive[r])
         self.failed = self.failed + hit
@@ -358,15 +377,19 @@ class TwinMoney:
         np.add.at(pnl, self.agreement_of_segment, pieces)
         return np.asarray(pnl[r])
 
-    def _note_caused(self, r: Int64Array, own: Float64Array) -> None:
-        """Calls that a day's own sales have caused, until the first default."""
+    def _note_caused(self, r: Int64Array, own: Float64Array, variance: Float64Array) -> None:
+        """Calls that a day's own sales have caused, until the first default.
+
+        `variance` is that before the day.
+        """
         m = self.m
         own = own * self.alive[r]
         norm = m.daily_norm[r][:, None] * np.maximum(self.size[r], 1e-9)
         u = np.divide(own, norm, out=np.zeros_like(own), where=norm > 0)
         fade = 1.0 - m.ewma_lambda[r][:, None]
-        rise = np.sqrt(1.0 + fade * u**2 / np.maximum(self.ewma[r], 1e-9)) - 1.0
-        margin = (1.0 - m.stress_share[r][:, None]) * self.im[r] * rise
+        rise = np.sqrt(variance + fade * u**2) - np.sqrt(variance)
+        full = m.im_start[r][:, None] * self.size[r]
+        margin = (1.0 - m.stress_share[r][:, None]) * full * rise
         calls = (np.maximum(-own, 0.0) + margin).sum(axis=0)
         self.caused += np.where(self.failed == 0, calls, 0.0)
 
