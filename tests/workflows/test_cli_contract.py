@@ -25,6 +25,7 @@ COMMANDS = (
     "margin",
     "stress",
     "avalanche",
+    "attribute",
     "scenarios",
     "reverse",
     "warning",

@@ -11,6 +11,7 @@ import typer
 
 from engine.domain.failures import McaError
 from workflows.cli import (
+    attribute,
     calls,
     changes,
     exits,
@@ -19,12 +20,12 @@ from workflows.cli import (
     measures,
     models,
     packs,
+    replay_episode,
     reverse,
     runs,
     scenarios,
     system,
     system_wide,
-    validation,
     warning,
 )
 from workflows.cli.output import note
@@ -80,7 +81,8 @@ app.command("calls")(calls.calls)
 app.command("explain")(explain.explain)
 app.command("whatif")(explain.whatif)
 app.command("changes")(changes.changes)
-app.command("replay")(validation.replay)
+app.command("replay")(replay_episode.replay)
+app.command("attribute")(attribute.attribute)
 app.command("simm")(models.simm)
 app.command("backtest")(models.backtest)
 app.command("doctor")(system.doctor)
