@@ -1,0 +1,1 @@
+"""Replays of episodes: what the system would have said, day by day, and what then happened."""
