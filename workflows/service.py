@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.domain.failures import Failure
+from engine.domain.failures import Failure, FailureReason
 from engine.domain.provenance import Provenance, product_version
 from workflows.funds import (
     Opened,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     )
     from engine.domain.scenarios import Scenario
     from engine.margin.config import MarginConfig
+    from engine.stress.generator_result import ScenarioSet
 
 Progress = Callable[[str, int, int], None]
 
@@ -44,11 +45,13 @@ STEPS = (
     "inputs",
     "margin today",
     "margin under stress",
+    "stress scenarios",
     "avalanche",
     "volatility ladder",
     "liquidity",
     "report",
 )
+SCENARIOS_SHOWN = 10
 NOTHING_TO_MARGIN = "the fund has no positions: there is nothing to margin"
 
 
@@ -63,10 +66,11 @@ def silent(step: str, done: int, total: int) -> None:
 
 @dataclass(frozen=True)
 class Answers:
-    """What was computed; avalanche and liquidity are None for a fund without positions."""
+    """What was computed; `scenarios` to `liquidity` are None for a fund without positions."""
 
     margin: MarginResult
     stress: StressMarginResult
+    scenarios: ScenarioSet | None
     avalanche: AvalancheResult | None
     ladder: Ladder | None
     liquidity: LiquidityResult | None
@@ -83,13 +87,14 @@ def compute(
     device: str = "cpu",
     should_stop: Callable[[], bool] = never,
 ) -> Answers:
-    """Compute margin, stress, avalanche and liquidity of an opened fund."""
+    """Compute margin, stress, scenarios, avalanche and liquidity of an opened fund."""
     from engine.avalanche.ladder import volatility_ladder
     from engine.avalanche.prepared import prepare_fund
     from engine.avalanche.simulate import simulate_fund
     from engine.liquidity.survival import assess_liquidity
     from engine.margin.baseline import calculate_margin_requirements
     from engine.margin.stress import project_stress_margin
+    from engine.stress.generator import generate_stress_scenarios
 
     book, market, crif = opened.book, opened.market, opened.reading.crif
     progress(STEPS[1], 1, len(STEPS))
@@ -98,17 +103,32 @@ def compute(
     stress = project_stress_margin(book, market, today, margin, crif)
     failures = (*opened.failures, *today.failures, *stress.failures)
     if not len(book.positions):
-        return Answers(today, stress, None, None, None, (NOTHING_TO_MARGIN,), failures)
+        return Answers(today, stress, None, None, None, None, (NOTHING_TO_MARGIN,), failures)
     progress(STEPS[3], 3, len(STEPS))
+    scenarios = generate_stress_scenarios(book, market)
+    notes, unmade = split_failures(scenarios.failures, failures)
+    progress(STEPS[4], 4, len(STEPS))
     fund = prepare_fund(book, market, today, avalanche)
     simulated = simulate_fund(fund, avalanche, scenario, device=device, should_stop=should_stop)
-    progress(STEPS[4], 4, len(STEPS))
+    progress(STEPS[5], 5, len(STEPS))
     known = simulated if scenario is None else None
     ladder = volatility_ladder(book, market, today, avalanche, known=known, fund=fund)
-    progress(STEPS[5], 5, len(STEPS))
+    progress(STEPS[6], 6, len(STEPS))
     liquidity = assess_liquidity(book, market, simulated)
-    failures = (*failures, *simulated.failures, *liquidity.failures)
-    return Answers(today, stress, simulated, ladder, liquidity, (), failures)
+    failures = (*failures, *unmade, *simulated.failures, *liquidity.failures)
+    return Answers(today, stress, scenarios, simulated, ladder, liquidity, notes, failures)
+
+
+def split_failures(
+    found: tuple[Failure, ...], known: tuple[Failure, ...]
+) -> tuple[tuple[str, ...], tuple[Failure, ...]]:
+    """Return a note on scenarios that do not apply, and the new failures a user can act on."""
+    idle = [failure.item for failure in found if failure.reason == FailureReason.NOT_APPLICABLE]
+    new = [f for f in found if f.reason != FailureReason.NOT_APPLICABLE and f not in known]
+    if not idle:
+        return (), tuple(new)
+    note = f"stress scenarios that move no factor of the fund's market: {', '.join(idle)}"
+    return (f"{note} (`mca scenarios` says why)",), tuple(new)
 
 
 def _market_table(market: MarketState) -> pd.DataFrame:
@@ -143,6 +163,7 @@ def all_tables(opened: Opened, answers: Answers) -> dict[str, pd.DataFrame]:
     for part in (
         answers.margin,
         answers.stress,
+        answers.scenarios,
         answers.avalanche,
         answers.ladder,
         answers.liquidity,
@@ -163,6 +184,10 @@ def part_objects(answers: Answers) -> tuple[dict[str, Any], dict[str, Any]]:
             "sales_amplification": blank,
             "branching_ratio": None,
             "p_avalanche": blank,
+            "bands": {},
+            "estimates": {},
+            "sampling": {},
+            "first_failure_by_currency": {},
             "peak_call_usd": dict.fromkeys(("mean", "q99", "es99", "es99_low", "es99_high")),
             "cash_error_cents": 0,
         }, {
@@ -171,6 +196,14 @@ def part_objects(answers: Answers) -> tuple[dict[str, Any], dict[str, Any]]:
             "facility_need_99_usd": blank,
         }
     return answers.avalanche.to_dict(), answers.liquidity.to_dict()
+
+
+def costliest(scenarios: ScenarioSet | None) -> list[dict[str, Any]]:
+    """Return the scenarios with the largest losses to pay; none that costs nothing."""
+    if scenarios is None:
+        return []
+    worst = scenarios.worst(SCENARIOS_SHOWN)
+    return [entry.to_dict() for entry in worst if entry.calls_usd > 0]
 
 
 def _summary(opened: Opened, answers: Answers, recipe: Recipe) -> dict[str, Any]:
@@ -189,6 +222,7 @@ def _summary(opened: Opened, answers: Answers, recipe: Recipe) -> dict[str, Any]
             "largest": answers.margin.summary()["largest"],
         },
         "stress": answers.stress.to_dict(),
+        "scenarios": costliest(answers.scenarios),
         "avalanche": avalanche,
         "avalanche_ladder": [] if answers.ladder is None else answers.ladder.rows(),
         "liquidity": liquidity,
@@ -253,7 +287,7 @@ def run_fund(
     folder.take_inputs(pack, history, recipe)
     with folder.recording(recipe):
         answers = compute(opened, MarginConfig(), config, progress)
-        progress(STEPS[6], 6, len(STEPS))
+        progress(STEPS[7], 7, len(STEPS))
         return _write(folder, recipe, opened, answers)
 
 

@@ -131,7 +131,14 @@ class Coalitions:
         names = list(self._fund.buckets)
         parts.update(
             sales_part(
-                depth, self._bucket_of, names, called, gradient, self._config, self._scenario
+                depth,
+                self._bucket_of,
+                names,
+                called,
+                gradient,
+                {"eod_hour": whole.eod_hour, "receive_lag": whole.receive_lag},
+                self._config,
+                self._scenario,
             )
         )
         return whole._replace(**parts)

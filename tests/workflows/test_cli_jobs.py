@@ -13,8 +13,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from engine.domain.failures import Failure, FailureReason
 from workflows.cli import exits, main
 from workflows.cli.thresholds import METRICS
+from workflows.service import split_failures
 
 PATHS = ("--paths", "64")
 RUN_KEYS = {
@@ -25,6 +27,7 @@ RUN_KEYS = {
     "fund": None,
     "margin": {"totals": {"im_usd": None, "vm_usd": None, "add_ons_usd": None}, "agreements": None},
     "stress": {"2x": {}, "5x": {}, "10x": {}},
+    "scenarios": None,
     "avalanche": {
         "paths": None,
         "steps": None,
@@ -33,6 +36,10 @@ RUN_KEYS = {
         "p_avalanche": {"value": None, "low": None, "high": None},
         "peak_call_usd": dict.fromkeys(("mean", "q99", "es99", "es99_low", "es99_high")),
         "cash_error_cents": None,
+        "bands": None,
+        "estimates": None,
+        "sampling": None,
+        "first_failure_by_currency": None,
     },
     "liquidity": {
         "p_exhaustion": None,
@@ -124,6 +131,54 @@ def test_run_prints_the_promised_object(finished: Finished) -> None:
     assert summary["stress"]["10x"]["im_usd"] >= summary["stress"]["2x"]["im_usd"]
     assert Path(summary["report"]).stat().st_size > 10_000
     assert "margin today" in finished.said.err
+
+
+def test_run_shows_the_costliest_scenarios(finished: Finished) -> None:
+    summary = finished.said.json()
+    shown = summary["scenarios"]
+    paid = [row["calls_usd"] for row in shown]
+    assert len(shown) == 10
+    assert paid == sorted(paid, reverse=True) and paid[-1] > 0
+    for row in shown:
+        assert {"scenario_id", "name", "kind", "severity", "mark", "distance"} <= set(row)
+        assert row["pnl_usd"] >= -row["calls_usd"] * (1 + 1e-12)
+    every = pd.read_parquet(finished.out / "tables" / "scenarios.parquet")
+    assert len(every) > 100
+    assert every["calls_usd"].max() == paid[0]
+    assert summary["failures"] == []
+    assert [note for note in summary["notes"] if "archegos_2021" in note]
+    page = (finished.out / "report.html").read_text()
+    assert all(row["name"].split("'")[0] in page for row in shown)
+
+
+def test_run_gives_every_estimate_an_interval(finished: Finished) -> None:
+    avalanche = finished.said.json()["avalanche"]
+    for name, found in avalanche["estimates"].items():
+        assert found["low"] <= found["value"] <= found["high"], name
+    assert {"p_runaway", "p_default", "p_line_refused"} <= set(avalanche["estimates"])
+    assert list(avalanche["bands"]) == ["contained", "amplified", "avalanche", "runaway"]
+    assert sum(avalanche["bands"].values()) == pytest.approx(1.0, abs=1e-12)
+    assert sum(avalanche["first_failure_by_currency"].values()) <= 1.0
+
+
+def test_the_terminal_shows_intervals_and_assumptions(finished: Finished, tmp_path: Path) -> None:
+    said = mca("run", finished.pack, *PATHS, "--out", tmp_path / "out")
+    assert said.code == exits.OK, said.err
+    lines = {line[:20].strip(): line[20:] for line in said.out.splitlines()}
+    for name in ("amplification", "p(avalanche)", "p(runaway)", "p(default)", "p(exhaustion)"):
+        assert " to " in lines[name], name
+    assert "crowding 5, participation 0.15, impact 0.8, 64 paths" in lines["assumed"]
+    assert "to pay in" in lines["costliest scenario"]
+
+
+def test_only_failures_a_user_can_act_on_join_the_run() -> None:
+    idle = Failure(FailureReason.NOT_APPLICABLE, "archegos_2021", "file", "no factor")
+    bad = Failure(FailureReason.CALCULATION_FAILED, "I1", "scenario a", "out of range")
+    known = Failure(FailureReason.MISSING_DATA, "I2", "positions.csv row 3", "no price")
+    notes, new = split_failures((idle, bad, known), (known,))
+    assert new == (bad,)
+    assert len(notes) == 1 and "archegos_2021" in notes[0]
+    assert split_failures((), ()) == ((), ())
 
 
 def test_every_threshold_metric_is_in_the_result(finished: Finished) -> None:
@@ -284,6 +339,7 @@ def test_an_empty_fund_has_nothing_to_margin(
     assert not missing_keys(RUN_KEYS, summary)
     assert summary["margin"]["totals"]["im_usd"] == 0.0
     assert summary["avalanche"]["paths"] == 0
+    assert summary["scenarios"] == []
     assert mca("reproduce", tmp_path / "out").code == exits.OK
 
 
@@ -311,7 +367,7 @@ def test_an_interrupted_run_leaves_a_folder_that_says_so(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("engine.avalanche.simulate.simulate_margin_avalanche", interrupt)
+    monkeypatch.setattr("engine.avalanche.simulate.simulate_fund", interrupt)
     said = mca("run", finished.pack, *PATHS, "--out", tmp_path / "out")
     assert said.code == exits.INTERRUPTED
     manifest = json.loads((tmp_path / "out" / "run.json").read_text())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -129,7 +130,6 @@ def tell_verdicts(thresholds: list[Threshold], summary: dict[str, Any]) -> int:
 
 def _lines(summary: dict[str, Any]) -> list[str]:
     totals, avalanche = summary["margin"]["totals"], summary["avalanche"]
-    liquidity = summary["liquidity"]
     required = totals["im_usd"] + totals["add_ons_usd"]
     rows = [
         ("margin today", usd(required), "initial margin and add-ons, USD"),
@@ -141,31 +141,43 @@ def _lines(summary: dict[str, Any]) -> list[str]:
         (f"margin at {label}", usd(level["im_usd"]), f"{_plain(level['ratio'])} of today's")
         for label, level in summary["stress"].items()
     ]
+    if summary["scenarios"]:
+        worst = summary["scenarios"][0]
+        rows.append(("costliest scenario", usd(worst["calls_usd"]), f"to pay in {worst['name']}"))
     if avalanche["paths"]:
-        peak, chance = avalanche["peak_call_usd"], avalanche["p_avalanche"]
-        rows += [
-            ("amplification", _plain(avalanche["amplification"]), "calls with / without feedback"),
-            (
-                "  of forced sales",
-                _plain(avalanche["sales_amplification"]["value"]),
-                "sales with / without feedback",
-            ),
-            ("branching ratio", _plain(avalanche["branching_ratio"]), "new calls per unit raised"),
-            ("p(avalanche)", _plain(chance["value"]), _interval(chance["low"], chance["high"])),
-            (
-                "peak call, ES 99 %",
-                usd(peak["es99"]),
-                f"{usd(peak['es99_low'])} to {usd(peak['es99_high'])}",
-            ),
-            (
-                "p(exhaustion)",
-                _plain(liquidity["p_exhaustion"]),
-                "liquidity runs out in the horizon",
-            ),
-            ("facility need, 99 %", usd(liquidity["facility_need_99_usd"]["value"]), ""),
-        ]
+        rows += _simulated(avalanche, summary["liquidity"])
     head = f"{summary['fund']['name']}, {summary['as_of']}, run {summary['run_id']}"
     return [head, *_aligned(rows), f"report: {summary['report']}"]
+
+
+def _simulated(avalanche: dict[str, Any], liquidity: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return the figures of the simulation, each with its interval where it has one."""
+    found, assumed = avalanche["estimates"], avalanche["assumptions"]
+    k, need = avalanche["branching_ratio"], liquidity["facility_need_99_usd"]
+    rows = [
+        _estimate("amplification", found["amplification"], _plain, "calls with / without feedback"),
+        _estimate("  of forced sales", found["sales_amplification"], _plain),
+        ("branching ratio", _plain(k), "new calls per unit raised"),
+        _estimate("p(avalanche)", found["p_avalanche"], _plain),
+        _estimate("p(runaway)", found["p_runaway"], _plain, "sales cause more than they raise"),
+        _estimate("peak call, ES 99 %", found["peak_call_es99"], usd),
+        _estimate("p(exhaustion)", found["p_exhaustion"], _plain),
+        _estimate("p(default)", found["p_default"], _plain),
+        _estimate("facility need, 99 %", need, usd),
+    ]
+    settings = (
+        f"crowding {assumed['crowding']:g}, participation {assumed['participation']:g}, impact "
+        f"{assumed['impact_coefficient']:g}, {avalanche['paths']:,} paths, {avalanche['scenario']}"
+    )
+    return [*rows, ("assumed", "", settings)]
+
+
+def _estimate(
+    name: str, found: dict[str, Any], show: Callable[[float | None], str], meaning: str = ""
+) -> tuple[str, str, str]:
+    interval = f"{show(found['low'])} to {show(found['high'])}"
+    remark = f"{interval}; {meaning}" if meaning else interval
+    return name, show(found["value"]), remark
 
 
 def _aligned(rows: list[tuple[str, str, str]]) -> list[str]:
@@ -174,10 +186,6 @@ def _aligned(rows: list[tuple[str, str, str]]) -> list[str]:
 
 def _plain(value: float | None) -> str:
     return "n/a" if value is None else f"{value:.4g}"
-
-
-def _interval(low: float | None, high: float | None) -> str:
-    return f"{_plain(low)} to {_plain(high)}"
 
 
 def reproduce(

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workflows.report import tables as report_tables
+from workflows.report.conditions import assumptions, named_scenario
 from workflows.report.facts import Facts, read_facts
-from workflows.report.format import clean, clean_all, count, describe, percent, plural, usd
-from workflows.report.sections import Section, all_sections, where_it_starts
-from workflows.report.story import Line, assumptions, cards, headline, lead, overall
+from workflows.report.format import clean, clean_all, count, describe, plural, usd
+from workflows.report.section import Section, Tables, frame_of
+from workflows.report.sections import all_sections, where_it_starts
+from workflows.report.story import Line, cards, headline, lead, overall
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,6 +77,7 @@ def render_report(summary: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]
         facts=facts,
         headline=headline(facts),
         lead=lead(facts),
+        under=_under(facts, frames),
         start=where_it_starts(frames),
         cards=shown,
         overall=overall(shown),
@@ -82,7 +85,6 @@ def render_report(summary: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]
         quality=_quality(facts),
         method=_method(facts),
         assumptions=assumptions(facts.avalanche) if facts.avalanche else "",
-        bands=_bands(facts),
         provenance=_provenance(facts),
         usd=usd,
         reproduce=str(facts.summary.get("reproduce") or ""),
@@ -171,10 +173,14 @@ def _method(facts: Facts) -> tuple[Line, ...]:
     )
 
 
-def _bands(facts: Facts) -> tuple[Line, ...]:
-    """Return the share of paths in each severity band."""
-    bands = facts.avalanche.bands if facts.avalanche is not None else {}
-    return tuple(Line(name, percent(share)) for name, share in bands.items())
+def _under(facts: Facts, frames: Tables) -> str:
+    """Return under which scenario the run was made; empty for a step of volatility alone."""
+    frame = frame_of(frames, "scenarios", "scenario_id")
+    if facts.avalanche is None or frame is None:
+        return named_scenario(facts.avalanche, None)
+    held = frame[frame["scenario_id"] == facts.avalanche.scenario]
+    row = {str(name): value for name, value in held.iloc[0].items()} if len(held) else None
+    return named_scenario(facts.avalanche, row)
 
 
 def _provenance(facts: Facts) -> tuple[Line, ...]:

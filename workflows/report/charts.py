@@ -10,15 +10,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from workflows.report.chart_parts import (
+    BLUE,
+    GREEN,
+    INK,
+    MUTED,
+    NAME_BELOW,
+    NAME_LABEL,
+    ORANGE,
+    STRIPES,
+    VERMILLION,
+    Option,
+    Points,
+    bar_series,
+    category_axis,
+    framed,
+    value_axis,
+)
 from workflows.report.format import bare_usd, finite, multiple, scale_for, usd
 
-Option = dict[str, Any]
-Points = Sequence[float | None]
-
-BLUE, ORANGE, GREEN = "var(--blue)", "var(--orange)", "var(--green)"
-VERMILLION, MUTED, INK = "var(--vermillion)", "var(--muted)", "var(--ink)"
 _HEAT = ("#e6f0f7", "#c3e0f2", "#8cc4e8", "#56b4e9", "#2b8fcb", "#0072b2", "#004b78", "#00304d")
 _HEAT_DARK_FROM = 4
 # Ratio to today from which each shade applies: fixed, so that two reports compare by eye.
@@ -57,10 +68,10 @@ def liquidity_fan(
         limits.append(_limit(scale.value(facility_usd), label, ORANGE))
     if series:
         series[-1]["markLine"] = _mark_lines(limits)
-    return _frame(
+    return framed(
         grid={"left": 8, "right": 20, "top": 68, "bottom": 30, "containLabel": True},
         xAxis=_hour_axis(hours),
-        yAxis=_value_axis(f"Liquidity left, {scale.unit}"),
+        yAxis=value_axis(f"Liquidity left, {scale.unit}"),
         series=series,
         legend={
             "show": True,
@@ -78,14 +89,14 @@ def calls_by_window(
     """Return mean calls per window in USD with feedback beside those without, same draws."""
     axis = "Call window" if window_hours is None else f"Call window of {window_hours:g} hours"
     scale = scale_for([*calls, *without])
-    return _frame(
-        xAxis={**_category_axis([f"{window:g}" for window in windows]), "name": axis},
-        yAxis=_value_axis(f"Mean calls, {scale.unit}"),
+    return framed(
+        xAxis={**category_axis([f"{window:g}" for window in windows]), "name": axis},
+        yAxis=value_axis(f"Mean calls, {scale.unit}"),
         series=[
-            _bars("without feedback", [scale.value(v) for v in without], BLUE),
+            bar_series("without feedback", [scale.value(v) for v in without], BLUE),
             {
-                **_bars("with feedback", [scale.value(v) for v in calls], VERMILLION),
-                "itemStyle": {"color": VERMILLION, "decal": _STRIPES},
+                **bar_series("with feedback", [scale.value(v) for v in calls], VERMILLION),
+                "itemStyle": {"color": VERMILLION, "decal": STRIPES},
             },
         ],
         legend={"show": True},
@@ -99,9 +110,9 @@ def survival_curve(hours: Sequence[float], survival: Points) -> Option:
     points = [
         [hours[i], None if (v := finite(survival[i])) is None else round(100 * v, 4)] for i in keep
     ]
-    return _frame(
+    return framed(
         xAxis=_hour_axis(hours),
-        yAxis={**_value_axis("Paths still liquid, %"), "min": 0, "max": 100, "interval": 25},
+        yAxis={**value_axis("Paths still liquid, %"), "min": 0, "max": 100, "interval": 25},
         series=[
             {
                 "name": "still liquid",
@@ -144,10 +155,10 @@ def stress_heat_map(
                     },
                 }
             )
-    return _frame(
+    return framed(
         grid={"left": 8, "right": 8, "top": 30, "bottom": 6, "containLabel": True},
-        xAxis={**_category_axis(list(labels)), "position": "top"},
-        yAxis={**_category_axis(list(names)), "inverse": True, "axisLabel": _NAME_LABEL},
+        xAxis={**category_axis(list(labels)), "position": "top"},
+        yAxis={**category_axis(list(names)), "inverse": True, "axisLabel": NAME_LABEL},
         series=[
             {
                 "name": "Margin",
@@ -203,10 +214,10 @@ def liquidity_waterfall(resources: Mapping[str, float], peak_call_usd: float | N
     invisible = {"color": "transparent", "decal": {"symbol": "none"}}
     stack = {"type": "bar", "stack": "cash", "barMaxWidth": 74}
     names = [name for name, _, _ in steps]
-    return _frame(
+    return framed(
         grid={"left": 8, "right": 16, "top": 44, "bottom": 6, "containLabel": True},
-        xAxis={**_category_axis(names), "axisLabel": {"interval": 0, "width": 64, **_WRAP}},
-        yAxis=_value_axis(scale.unit),
+        xAxis={**category_axis(names), "axisLabel": {"interval": 0, "width": 64, **_WRAP}},
+        yAxis=value_axis(scale.unit),
         series=[
             {**stack, "name": "base", "data": base, "itemStyle": invisible, "silent": True},
             {**stack, "name": "amount", "data": above, "label": {"position": "top"}},
@@ -219,13 +230,13 @@ def liquidity_waterfall(resources: Mapping[str, float], peak_call_usd: float | N
 def margin_bars(names: Sequence[str], im_usd: Points) -> Option:
     """Return initial margin by manager as horizontal bars, in the order given."""
     scale = scale_for(im_usd)
-    return _frame(
+    return framed(
         grid={"left": 8, "right": 72, "top": 8, "bottom": 30, "containLabel": True},
-        xAxis={**_value_axis(f"Initial margin, {scale.unit}"), **_NAME_BELOW},
-        yAxis={**_category_axis(list(names)), "inverse": True, "axisLabel": _NAME_LABEL},
+        xAxis={**value_axis(f"Initial margin, {scale.unit}"), **NAME_BELOW},
+        yAxis={**category_axis(list(names)), "inverse": True, "axisLabel": NAME_LABEL},
         series=[
             {
-                **_bars("Initial margin", [], BLUE),
+                **bar_series("Initial margin", [], BLUE),
                 "data": [
                     {
                         "value": scale.value(amount),
@@ -249,28 +260,7 @@ def thin(length: int, most: int) -> list[int]:
 
 
 _WRAP = {"overflow": "break", "hideOverlap": False, "lineHeight": 14, "fontSize": 11}
-_NAME_LABEL: Option = {"width": 128, "overflow": "truncate", "interval": 0, "fontSize": 11}
-_NAME_BELOW: Option = {"nameLocation": "middle", "nameGap": 30}
 _PLATE: Option = {"backgroundColor": "var(--card)", "padding": [2, 4], "fontSize": 12}
-_STRIPES: Option = {
-    "symbol": "rect",
-    "dashArrayX": [1, 0],
-    "dashArrayY": [2, 4],
-    "rotation": math.pi / 4,
-    "color": "rgba(255,255,255,0.35)",
-}
-
-
-def _frame(**parts: Any) -> Option:
-    """Return the option with what all charts share; `parts` win."""
-    legend = {"show": False, "top": 0, "left": 0, "itemWidth": 22, "itemHeight": 10}
-    frame: Option = {
-        "animation": False,
-        "grid": {"left": 8, "right": 20, "top": 56, "bottom": 30, "containLabel": True},
-    }
-    if "legend" in parts:
-        parts["legend"] = {**legend, **parts["legend"]}
-    return {**frame, **parts}
 
 
 def _hour_axis(hours: Sequence[float]) -> Option:
@@ -279,43 +269,12 @@ def _hour_axis(hours: Sequence[float]) -> Option:
     return {
         "type": "value",
         "name": "Hours from the start",
-        **_NAME_BELOW,
+        **NAME_BELOW,
         "min": 0,
         "max": last,
         "interval": _HOURS_PER_DAY * days if last >= _HOURS_PER_DAY else max(1, last // 4),
         "splitLine": {"show": False},
         "axisLine": {"onZero": False},
-    }
-
-
-def _value_axis(name: str) -> Option:
-    return {
-        "type": "value",
-        "name": name,
-        "nameLocation": "end",
-        "nameGap": 14,
-        "nameTextStyle": {"align": "left"},
-        "splitNumber": 4,
-    }
-
-
-def _category_axis(names: list[str]) -> Option:
-    return {
-        "type": "category",
-        "data": names,
-        **_NAME_BELOW,
-        "axisTick": {"show": False},
-        "axisLabel": {"hideOverlap": True},
-    }
-
-
-def _bars(name: str, data: list[float | None], colour: str) -> Option:
-    return {
-        "name": name,
-        "type": "bar",
-        "data": data,
-        "barMaxWidth": 22,
-        "itemStyle": {"color": colour},
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from workflows.report.format import finite
@@ -67,6 +67,20 @@ class Avalanche:
     crowding: float | None
     participation: float | None
     impact_coefficient: float | None
+    crowding_by_bucket: dict[str, float] = field(default_factory=dict)
+    estimates: dict[str, Estimated] = field(default_factory=dict)
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    first_failure: dict[str, float] = field(default_factory=dict)
+
+    def estimate(self, name: str) -> Estimated:
+        """Return a figure with its interval; all unknown if the run did not estimate it."""
+        return self.estimates.get(name, Estimated(None))
+
+    @property
+    def refused_when_needed(self) -> float | None:
+        """Share of the paths that need a credit line in which one is refused."""
+        refused, needed = (self.estimate(f"p_line_{what}").value for what in ("refused", "needed"))
+        return None if refused is None or not needed else refused / needed
 
 
 @dataclass(frozen=True)
@@ -218,6 +232,10 @@ def _avalanche(row: Mapping[str, Any]) -> Avalanche | None:
         crowding=finite(assumptions.get("crowding")),
         participation=finite(assumptions.get("participation")),
         impact_coefficient=finite(assumptions.get("impact_coefficient")),
+        crowding_by_bucket=_numbers(assumptions.get("crowding_by_bucket")),
+        estimates={k: estimated(v) for k, v in _mapping(row.get("estimates")).items()},
+        sampling=_mapping(row.get("sampling")),
+        first_failure=_numbers(row.get("first_failure_by_currency")),
     )
 
 

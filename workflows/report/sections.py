@@ -2,61 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 from workflows.report import charts, tables
-from workflows.report.facts import Facts
+from workflows.report.avalanche_sections import (
+    failing_section,
+    ladder_section,
+    precision_section,
+    severity_section,
+    sold_section,
+)
+from workflows.report.conditions import assumptions, conditions, interval
+from workflows.report.facts import Estimated, Facts
 from workflows.report.format import finite, percent, plural, short, usd
-from workflows.report.story import assumptions, interval
-
-if TYPE_CHECKING:
-    import pandas as pd
+from workflows.report.scenario_section import scenario_section
+from workflows.report.section import Section, Tables, frame_of
 
 STRESS_ROWS = 25
 MANAGER_BARS = 12
 PAIR_HEIGHT = 372
 
 
-@dataclass(frozen=True)
-class Section:
-    """One answer: a sentence, perhaps a chart, and the table behind it."""
-
-    id: str
-    title: str
-    lead: str
-    chart: charts.Option | None = None
-    height: int = 320
-    table: tables.Table | None = None
-    open_table: bool = False
-    notes: tuple[str, ...] = field(default=())
-    legend: tuple[tuple[str, str], ...] = ()
-    half: bool = False
-
-
-Tables = Mapping[str, "pd.DataFrame"]
-
-
 def all_sections(facts: Facts, frames: Tables) -> tuple[Section, ...]:
     """Return the sections between the first screen and the method."""
-    ladder = ladder_section(facts)
-    return (
+    avalanche = facts.avalanche
+    sections = (
         fan_section(facts, frames),
         calls_section(facts, frames),
         survival_section(facts, frames),
-        *([ladder] if ladder is not None else []),
+        severity_section(avalanche),
+        failing_section(avalanche),
+        sold_section(avalanche, frames),
+        precision_section(avalanche),
+        ladder_section(facts),
+        scenario_section(facts, frames),
         stress_section(facts, frames),
         waterfall_section(facts),
         manager_section(facts, frames),
         agreement_section(facts, frames),
     )
+    return tuple(section for section in sections if section is not None)
 
 
 def fan_section(facts: Facts, frames: Tables) -> Section:
     """How much liquidity is left, hour by hour."""
     title = "How much liquidity is left"
-    frame = _frame(frames, "avalanche_liquidity_fan", "hour")
+    frame = frame_of(frames, "avalanche_liquidity_fan", "hour")
     if frame is None:
         return Section("liquidity", title, "No liquidity paths: the avalanche was not simulated.")
     names = {q: c for c in frame.columns if (q := _quantile(str(c))) is not None}
@@ -83,6 +75,7 @@ def fan_section(facts: Facts, frames: Tables) -> Section:
             "Lines are quantiles across paths: the share of paths with less liquidity than the"
             " line. Under the upper limit only the facility is left; under 0 calls wait for forced"
             " sales or go unpaid.",
+            *conditions(facts.avalanche),
         ),
     )
 
@@ -90,7 +83,7 @@ def fan_section(facts: Facts, frames: Tables) -> Section:
 def calls_section(facts: Facts, frames: Tables) -> Section:
     """When the calls come, with and without feedback."""
     title = "When the calls come"
-    frame = _frame(frames, "avalanche_calls_by_window", "window")
+    frame = frame_of(frames, "avalanche_calls_by_window", "window")
     if frame is None:
         return Section("calls", title, "No calls by window: the avalanche was not simulated.")
     calls = [finite(v) for v in frame["calls_usd"]]
@@ -99,8 +92,10 @@ def calls_section(facts: Facts, frames: Tables) -> Section:
     if total <= 0:
         return Section("calls", title, "No margin call arose in any path.", half=True)
     peak = max(range(len(calls)), key=lambda i: calls[i] or 0.0)
+    mean = facts.avalanche.estimate("calls_mean") if facts.avalanche else Estimated(None)
+    added = usd(total) if mean.low is None else f"{usd(total)} ({interval(mean, usd)})"
     sentence = (
-        f"Mean calls add up to {usd(total)}; without feedback they would be {usd(plain)}."
+        f"Mean calls add up to {added}; without feedback they would be {usd(plain)}."
         f" The largest window is {frame['window'].iloc[peak]:g} with {usd(calls[peak])}."
     )
     labels = {"calls_usd": "With feedback", "calls_without_feedback_usd": "Without feedback"}
@@ -120,7 +115,7 @@ def calls_section(facts: Facts, frames: Tables) -> Section:
 def survival_section(facts: Facts, frames: Tables) -> Section:
     """How long the fund lasts."""
     title = "How long the fund lasts"
-    frame = _frame(frames, "liquidity_survival", "hour")
+    frame = frame_of(frames, "liquidity_survival", "hour")
     if frame is None:
         return Section("survival", title, "No survival curve: liquidity was not assessed.")
     last = finite(frame["survival"].iloc[-1])
@@ -133,35 +128,18 @@ def survival_section(facts: Facts, frames: Tables) -> Section:
         sentence,
         charts.survival_curve(list(map(float, frame["hour"])), list(frame["survival"])),
         table=tables.survival_table(frame),
-        notes=("Kaplan-Meier estimate; paths that never exhaust are censored at the horizon.",),
+        notes=(
+            "Kaplan-Meier estimate; paths that never exhaust are censored at the horizon.",
+            *conditions(facts.avalanche),
+        ),
         half=True,
     )
-
-
-def ladder_section(facts: Facts) -> Section | None:
-    """How the cascade grows with volatility; None if one scenario was simulated."""
-    title = "How the cascade grows with volatility"
-    ladder = [row for row in facts.summary.get("avalanche_ladder") or [] if row]
-    if not ladder or facts.avalanche is None:
-        return None
-    critical = [row for row in ladder if (finite(row.get("branching_ratio")) or 0.0) >= 1.0]
-    sentence = (
-        "The branching ratio k stays below 1 at every level: sales release more than they cost."
-    )
-    if critical:
-        sentence = (
-            f"The branching ratio k reaches 1 at {critical[0].get('volatility_multiplier'):g}x"
-            f" volatility: from there a sale of that size costs more in new calls than it releases."
-        )
-    notes = (assumptions(facts.avalanche),)
-    table = tables.ladder_table(ladder)
-    return Section("ladder", title, sentence, table=table, open_table=True, notes=notes)
 
 
 def stress_section(facts: Facts, frames: Tables) -> Section:
     """Which agreements call most under stress."""
     title = "Which agreements call more under stress"
-    frame = _frame(frames, "stress_margin_by_agreement", "agreement_id")
+    frame = frame_of(frames, "stress_margin_by_agreement", "agreement_id")
     columns = [c for c in frame.columns if str(c).startswith("im_")] if frame is not None else []
     if frame is None or len(columns) < 2:
         return Section("stress", title, "No stress margin was calculated in this run.")
@@ -207,7 +185,8 @@ def waterfall_section(facts: Facts) -> Section:
         )
     notes: tuple[str, ...] = ()
     if avalanche is not None and call is not None:
-        notes = (f"95 % interval of the peak call: {interval(avalanche.peak_es99, usd)}.",)
+        known = f"95 % interval of the peak call: {interval(avalanche.peak_es99, usd)}."
+        notes = (known, *conditions(avalanche))
     return Section(
         "funding",
         title,
@@ -271,7 +250,7 @@ def agreement_section(facts: Facts, frames: Tables) -> Section:
 
 def where_it_starts(frames: Tables) -> str:
     """Return which agreement calls most in the tail; empty if nothing is called."""
-    frame = _frame(frames, "avalanche_calls_by_agreement", "agreement_id")
+    frame = frame_of(frames, "avalanche_calls_by_agreement", "agreement_id")
     if frame is None:
         return ""
     tail = frame["tail_calls_usd"].astype(float).fillna(0.0)
@@ -289,7 +268,7 @@ def where_it_starts(frames: Tables) -> str:
 
 
 def _managers(facts: Facts, frames: Tables) -> list[tuple[str, float | None, float | None]]:
-    frame = _frame(frames, "margin_by_manager", "manager_id")
+    frame = frame_of(frames, "margin_by_manager", "manager_id")
     if frame is not None:
         columns = (frame["manager_id"], frame["im_usd"], frame["vm_usd"])
         rows = [(str(m), finite(i), finite(v)) for m, i, v in zip(*columns, strict=True)]
@@ -303,7 +282,7 @@ def _managers(facts: Facts, frames: Tables) -> list[tuple[str, float | None, flo
 
 
 def _agreements(facts: Facts, frames: Tables) -> Sequence[dict[str, Any]]:
-    frame = _frame(frames, "margin_by_agreement", "agreement_id")
+    frame = frame_of(frames, "margin_by_agreement", "agreement_id")
     if frame is None:
         held = (facts.summary.get("margin") or {}).get("largest") or []
         rows = [
@@ -315,11 +294,6 @@ def _agreements(facts: Facts, frames: Tables) -> Sequence[dict[str, Any]]:
         full = frame.assign(add_ons_usd=frame[names].sum(axis=1) if names else 0.0)
         rows = [{str(k): v for k, v in row.items()} for row in full.to_dict("records")]
     return sorted(rows, key=lambda row: -(finite(row["im_usd"]) or 0.0))
-
-
-def _frame(frames: Tables, name: str, column: str) -> pd.DataFrame | None:
-    frame = frames.get(name)
-    return frame if frame is not None and len(frame) and column in frame.columns else None
 
 
 def _quantile(column: str) -> float | None:

@@ -5,10 +5,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from workflows.report.facts import Avalanche, Estimated, Facts, Liquidity, StressLevel
+from workflows.report.conditions import (
+    assumptions,
+    interval,
+    points,
+    ratio_format,
+    scenario_words,
+    settings,
+    with_interval,
+)
+from workflows.report.facts import Avalanche, Facts, Liquidity, StressLevel
 from workflows.report.format import (
-    MISSING,
-    NBSP,
     count,
     decimal,
     multiple,
@@ -83,7 +90,7 @@ def headline(facts: Facts) -> str:
     if liquidity.p_exhaustion.value == 0:
         parts.append(f"Liquidity lasts {horizon.removeprefix('within ')} in every simulated path.")
     else:
-        share = percent(liquidity.p_exhaustion.value)
+        share = with_interval(liquidity.p_exhaustion, percent)
         parts.append(f"Liquidity runs out {horizon} in {share} of simulated paths.")
     return " ".join(parts)
 
@@ -102,28 +109,37 @@ def lead(facts: Facts) -> str:
         return " ".join([*parts, "No avalanche was simulated."])
     if not avalanche.calls_total_mean_usd:
         return " ".join([*parts, "No margin calls arose in the simulation, so nothing cascades."])
-    name = _scenario(avalanche)
+    under = scenario_words(avalanche)
     grown = avalanche.amplification.value
     if grown is not None:
         effect = (
             "multiply calls by" if grown >= _NO_GROWTH else "do not add to calls: amplification"
         )
         parts.append(
-            f"In {name}, forced sales and the margin they trigger {effect} {decimal(grown)}"
-            f" ({_settings(avalanche)});"
-            f" {percent(avalanche.p_avalanche.value)} of paths become an avalanche."
+            f"{under[0].upper()}{under[1:]}, forced sales and the margin they trigger {effect}"
+            f" {with_interval(avalanche.amplification, ratio_format(avalanche.amplification))};"
+            f" {with_interval(avalanche.p_avalanche, percent)} of paths become an avalanche"
+            f"{_runaway_words(avalanche)}."
         )
         parts += _sales_words(avalanche)
+        parts.append(f"This assumes {settings(avalanche)}.")
     return " ".join(parts)
+
+
+def _runaway_words(avalanche: Avalanche) -> str:
+    """Say how many paths run away, which need not show in their calls."""
+    runaway = avalanche.estimate("p_runaway")
+    return "" if runaway.value is None else f" and {with_interval(runaway, percent)} run away"
 
 
 def _sales_words(avalanche: Avalanche) -> list[str]:
     """Say it when feedback enlarges sales: calls can fall at the same time, as the book shrinks."""
-    grown = avalanche.sales_amplification.value
-    if grown is None or grown < _NO_GROWTH:
+    sold = avalanche.sales_amplification
+    if sold.value is None or sold.value < _NO_GROWTH:
         return []
     return [
-        f"Price impact multiplies what must be sold by {decimal(grown)};"
+        "Price impact multiplies what must be sold by"
+        f" {with_interval(sold, ratio_format(sold))};"
         " the smaller book then draws fewer calls."
     ]
 
@@ -182,15 +198,26 @@ def cascade_card(avalanche: Avalanche | None) -> Card:
     if avalanche.branching_raise_usd is not None:
         k_parts += f", sales of {usd(avalanche.branching_raise_usd)}"
     grown, chance = avalanche.amplification, avalanche.p_avalanche
-    sold = avalanche.sales_amplification
+    sold, runaway = avalanche.sales_amplification, avalanche.estimate("p_runaway")
+    ratio, growth = ratio_format(grown), ratio_format(sold)
+    forced, cost = avalanche.estimate("p_forced_sales"), avalanche.estimate("impact_cost_mean")
     lines = (
-        Line("Amplification", decimal(grown.value), interval(grown, decimal)),
-        Line("Growth of forced sales", decimal(sold.value), interval(sold, decimal)),
+        Line("Amplification", ratio(grown.value), interval(grown, ratio)),
+        Line("Growth of forced sales", growth(sold.value), interval(sold, growth)),
         Line("Probability of an avalanche", percent(chance.value), interval(chance, percent)),
+        Line("Probability of a runaway", percent(runaway.value), interval(runaway, percent)),
         Line("Branching ratio k", decimal(avalanche.branching_ratio), k_parts),
-        Line("Forced sales", percent(avalanche.forced_sales_share), "share of paths"),
+        Line(
+            "Probability of forced sales",
+            percent(avalanche.forced_sales_share),
+            interval(forced, percent),
+        ),
         Line("Loss by price impact", usd(avalanche.feedback_loss_mean_usd), "mean, whole book"),
-        Line("Cost of executing sales", usd(avalanche.impact_cost_mean_usd), "mean"),
+        Line(
+            "Cost of executing sales",
+            usd(avalanche.impact_cost_mean_usd),
+            f"mean, {interval(cost, usd)}",
+        ),
     )
     return Card(
         question, figure, caption, lines, _cascade_status(avalanche), assumptions(avalanche)
@@ -217,6 +244,7 @@ def runout_card(facts: Facts) -> Card:
     if facts.avalanche is not None:
         peak = facts.avalanche.peak_es99
         lines.append(Line("Peak daily call, ES99", usd(peak.value), interval(peak, usd)))
+        lines += _failure_lines(facts.avalanche)
     lines.append(Line("Facility needed at 99 %", usd(need.value), interval(need, usd)))
     lines.append(Line("Facility in place", usd(liquidity.facility_limit_usd)))
     caption = f"probability of exhaustion {_horizon(facts.avalanche)}"
@@ -229,17 +257,20 @@ def runout_card(facts: Facts) -> Card:
     )
 
 
-def assumptions(avalanche: Avalanche) -> str:
-    """Return what amplification rests on; it stands wherever amplification stands."""
-    others = f"others sell {plain(avalanche.crowding)} for each unit the fund sells"
-    return f"Assumes {_settings(avalanche)}. Crowding: {others}."
-
-
-def interval(estimate: Estimated, show: object) -> str:
-    """Return `low to high` in the format `show`, or that no interval is known."""
-    if estimate.low is None or estimate.high is None or not callable(show):
-        return "interval not available"
-    return f"{show(estimate.low)} to {show(estimate.high)}"
+def _failure_lines(avalanche: Avalanche) -> tuple[Line, Line]:
+    """Return the chance of a default, and of a credit line refused when it is needed."""
+    default = avalanche.estimate("p_default")
+    refused, needed = avalanche.estimate("p_line_refused"), avalanche.estimate("p_line_needed")
+    shares = f"refused in {percent(refused.value)}, needed in {percent(needed.value)}"
+    known = needed.value is not None and refused.value is not None
+    return (
+        Line("Probability of a default", percent(default.value), interval(default, percent)),
+        Line(
+            "Line refused when needed",
+            "never needed" if needed.value == 0 else percent(avalanche.refused_when_needed),
+            shares if known else "not estimated",
+        ),
+    )
 
 
 def _stress_status(facts: Facts) -> Status:
@@ -251,24 +282,27 @@ def _stress_status(facts: Facts) -> Status:
     return _status(
         ACT if share >= STRESS_ACT else WATCH if share >= STRESS_WATCH else HOLDS,
         f"{worst.label} adds {usd(worst.increase_usd)}, {percent(share)} of opening resources"
-        f" (watch from {_points(STRESS_WATCH)}, act from {_points(STRESS_ACT)}).",
+        f" (watch from {points(STRESS_WATCH)}, act from {points(STRESS_ACT)}).",
     )
 
 
 def _cascade_status(avalanche: Avalanche) -> Status:
     rule = (
-        f"(watch from {multiple(AMPLIFICATION_WATCH)} or {_points(PROBABILITY_WATCH)} avalanches,"
-        f" act from {multiple(AMPLIFICATION_ACT)}, {_points(PROBABILITY_ACT)}"
+        f"(watch from {multiple(AMPLIFICATION_WATCH)}, {points(PROBABILITY_WATCH)} avalanches or"
+        f" {points(PROBABILITY_WATCH)} runaways,"
+        f" act from {multiple(AMPLIFICATION_ACT)}, {points(PROBABILITY_ACT)}"
         f" or k = {plain(CRITICAL_BRANCHING)})."
     )
     if not avalanche.calls_total_mean_usd:
         return _status(HOLDS, f"No calls, nothing to amplify {rule}")
     if avalanche.amplification.value is None and avalanche.p_avalanche.value is None:
         return _unknown(f"no estimate {rule.rstrip('.')}")
+    runaway = avalanche.estimate("p_runaway").value
     measures = (
         ("Branching ratio k", avalanche.branching_ratio, decimal, math.inf, CRITICAL_BRANCHING),
         ("Amplification", avalanche.amplification.value, multiple, *_AMPLIFICATION),
         ("Probability of an avalanche", avalanche.p_avalanche.value, percent, *_PROBABILITY),
+        ("Probability of a runaway", runaway, percent, *_PROBABILITY),
     )
     levels = [
         HOLDS if v is None or v < min(watch, act) else ACT if v >= act else WATCH
@@ -286,21 +320,9 @@ def _runout_status(liquidity: Liquidity) -> Status:
     level = ACT if chance >= PROBABILITY_ACT else WATCH if chance >= PROBABILITY_WATCH else HOLDS
     return _status(
         level,
-        f"Exhausted in {percent(chance)} of paths (watch from {_points(PROBABILITY_WATCH)},"
-        f" act from {_points(PROBABILITY_ACT)}).",
+        f"Exhausted in {percent(chance)} of paths (watch from {points(PROBABILITY_WATCH)},"
+        f" act from {points(PROBABILITY_ACT)}).",
     )
-
-
-def _settings(avalanche: Avalanche) -> str:
-    return (
-        f"crowding \N{GREEK SMALL LETTER THETA} = {plain(avalanche.crowding)}, participation"
-        f" {_points(avalanche.participation)} of volume, impact coefficient"
-        f" {plain(avalanche.impact_coefficient)}"
-    )
-
-
-def _points(share: float | None) -> str:
-    return MISSING if share is None else f"{plain(100 * share)}{NBSP}%"
 
 
 def _status(level: str, threshold: str) -> Status:
@@ -320,14 +342,6 @@ def _shock(level: StressLevel) -> str:
         return f"A {level.label} rise of required margin"
     days = f" held for {plural(level.horizon_days, 'day')}" if level.horizon_days else ""
     return f"A {level.label} volatility shock{days}"
-
-
-def _scenario(avalanche: Avalanche) -> str:
-    times = avalanche.volatility_multiplier
-    size = "" if times is None else f"{times:g}x"
-    quoted = f"scenario \N{LEFT DOUBLE QUOTATION MARK}{avalanche.scenario}"
-    quoted += "\N{RIGHT DOUBLE QUOTATION MARK}"
-    return quoted if not size or size in avalanche.scenario else f"{quoted} at {size} volatility"
 
 
 def _horizon(avalanche: Avalanche | None) -> str:

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from workflows.report.charts import thin, waterfall_steps
-from workflows.report.facts import estimated
 from workflows.report.format import (
     Scale,
-    decimal,
     describe,
     finite,
     multiple,
@@ -154,41 +152,6 @@ def manager_table(rows: Sequence[tuple[str, float | None, float | None]]) -> Tab
             (word(manager), money(scale, im), figure(percent(share), share), money(scale, vm))
         )
     return Table("Margin by manager", columns, tuple(body))
-
-
-def ladder_table(ladder: Sequence[Mapping[str, Any]]) -> Table:
-    """Return one row per simulated scenario and volatility multiplier."""
-    scale = scale_for(finite(row.get("es99_usd")) for row in ladder)
-    columns = (
-        Column("Scenario", numeric=False),
-        Column("Volatility"),
-        Column("Amplification"),
-        Column("Growth of sales"),
-        Column("Branching ratio k"),
-        Column("Avalanche"),
-        Column(f"Peak call ES99, {scale.unit}"),
-        Column("Exhaustion"),
-    )
-    body = []
-    for row in ladder:
-        times = finite(row.get("volatility_multiplier"))
-        grown, k = estimated(row.get("amplification")).value, finite(row.get("branching_ratio"))
-        sold = estimated(row.get("sales_amplification")).value
-        avalanche = estimated(row.get("p_avalanche")).value
-        exhaustion = estimated(row.get("p_exhaustion")).value
-        body.append(
-            (
-                word(row.get("scenario", "")),
-                figure("n/a" if times is None else f"{times:g}x", times),
-                figure(multiple(grown), grown),
-                figure(multiple(sold), sold),
-                figure(decimal(k), k),
-                figure(percent(avalanche), avalanche),
-                money(scale, estimated(row.get("es99_usd")).value),
-                figure(percent(exhaustion), exhaustion),
-            )
-        )
-    return Table("Volatility ladder", columns, tuple(body))
 
 
 def agreement_table(rows: Sequence[Mapping[str, Any]], total_im_usd: float | None) -> Table:

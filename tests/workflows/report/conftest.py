@@ -21,6 +21,7 @@ from engine.domain.results import (
 
 Inputs = tuple[dict[str, Any], dict[str, pd.DataFrame]]
 SEED = 20221228
+BUCKETS = ("equity_us_index", "gas_power_eu", "oil", "rates_gbp", "rates_usd", "volatility")
 AGREEMENTS, MANAGERS, HOURS, WINDOWS, PATHS = 223, 30, 240, 30, 2000
 
 
@@ -98,7 +99,7 @@ def avalanche_result(margin: MarginResult, rng: np.random.Generator) -> Avalanch
         branching_margin=0.07,
         branching_raise_usd=2.4e8,
         p_avalanche=Estimate(0.0315, 0.0247, 0.0401),
-        bands={"contained": 0.711, "amplified": 0.2575, "avalanche": 0.0315},
+        bands={"contained": 0.711, "amplified": 0.2455, "avalanche": 0.0215, "runaway": 0.022},
         peak_call_mean=4.2e8,
         peak_call_q99=Estimate(1.31e9, 1.22e9, 1.43e9),
         peak_call_es99=Estimate(1.72e9, 1.58e9, 1.90e9),
@@ -117,7 +118,63 @@ def avalanche_result(margin: MarginResult, rng: np.random.Generator) -> Avalanch
         tail_calls_by_agreement_usd=weights * calls.sum() * 3.1,
         agreement_id=margin.agreement_id,
         per_path={"peak_daily_call_usd": rng.lognormal(19.6, 0.6, PATHS)},
+        estimates=example_estimates(),
+        sampling={
+            "method": "low_discrepancy",
+            "batches": 32,
+            "stopped_because": "target reached",
+            "watched": "peak_call_es99",
+            "relative_half_width": 0.093,
+            "reached_target": True,
+        },
+        first_failure={"USD": 0.0302, "EUR": 0.008, "JPY": 0.003},
+        crowding_by_bucket={**dict.fromkeys(BUCKETS, 5.0), "rates_gbp": 20.0, "gas_power_eu": 8.0},
+        sold_by_bucket={name: (0.02 * n, 0.09 * n) for n, name in enumerate(BUCKETS)},
     )
+
+
+def example_estimates() -> dict[str, Estimate]:
+    """Return figures with their intervals, as a simulation gives them."""
+    return {
+        "peak_call_mean": Estimate(4.2e8, 4.1e8, 4.3e8),
+        "peak_call_es99": Estimate(1.72e9, 1.58e9, 1.90e9),
+        "calls_mean": Estimate(2.5e9, 2.4e9, 2.6e9),
+        "amplification": Estimate(1.238, 1.201, 1.279),
+        "sales_amplification": Estimate(1.41, 1.36, 1.47),
+        "p_avalanche": Estimate(0.0315, 0.0247, 0.0401),
+        "p_runaway": Estimate(0.022, 0.016, 0.029),
+        "p_exhaustion": Estimate(0.0412, 0.0334, 0.0508),
+        "p_default": Estimate(0.0125, 0.0085, 0.0183),
+        "p_forced_sales": Estimate(0.084, 0.073, 0.097),
+        "p_line_needed": Estimate(0.2, 0.18, 0.22),
+        "p_line_refused": Estimate(0.05, 0.04, 0.06),
+        "impact_cost_mean": Estimate(2.31e7, 2.1e7, 2.5e7),
+        "new_figure": Estimate(0.5, 0.4, 0.6),
+    }
+
+
+def example_scenarios() -> list[dict[str, Any]]:
+    """Return stress scenarios of a fund, the costliest first."""
+    known = (
+        ("covid_2020", "COVID crash 2020", "historical", "severe", "indicative", 19.0, -1.57e9),
+        ("own_case", "Gilts and gas together", "user", None, "user", None, -9.1e8),
+        ("black_monday_1987", "Black Monday", "historical", "severe", "verified", 17.6, -4e8),
+    )
+    return [
+        {
+            "scenario_id": scenario_id,
+            "name": name,
+            "kind": kind,
+            "severity": severity,
+            "mark": mark,
+            "days": 10,
+            "volatility_multiplier": 4.283,
+            "distance": distance,
+            "pnl_usd": pnl,
+            "calls_usd": -2.0 * pnl,
+        }
+        for scenario_id, name, kind, severity, mark, distance, pnl in known
+    ]
 
 
 def liquidity_result() -> LiquidityResult:
@@ -193,6 +250,7 @@ def make_inputs() -> Inputs:
             "by_manager": full["by_manager"],
         },
         "stress": stress.to_dict(),
+        "scenarios": example_scenarios()[:2],
         "avalanche": avalanche.to_dict(),
         "avalanche_ladder": example_ladder(),
         "liquidity": liquidity.to_dict(),
@@ -216,6 +274,7 @@ def make_inputs() -> Inputs:
         **stress.tables(),
         **avalanche.tables(),
         **liquidity.tables(),
+        "scenarios": pd.DataFrame(example_scenarios()),
     }
     return summary, tables
 

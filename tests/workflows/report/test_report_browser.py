@@ -60,7 +60,7 @@ def test_all_charts_are_drawn_and_the_console_is_silent(
     write_report(*run_inputs, page)
     document, console = opened(browser, page, tmp_path / "profile")
     assert console == ""
-    assert document.count("<svg") == document.count('data-chart="') == 6
+    assert document.count("<svg") == document.count('data-chart="') == 9
     assert 'data-theme="' in document
 
 
@@ -76,4 +76,4 @@ def test_hostile_names_do_not_run(browser: str, run_inputs: Inputs, tmp_path: Pa
     assert "<title>owned" not in document
     drawn = re.sub(r"<script.*?</script>", "", document, flags=re.DOTALL)
     assert "<img" not in drawn
-    assert document.count("<svg") == 6
+    assert document.count("<svg") == 9

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from workflows.report import charts
+from workflows.report import avalanche_charts, charts
 
 ECHARTS = Path(charts.__file__).parent / "static" / "echarts.min.js"
 HOSTILE = "<img src=x onerror=alert(1)>{b|x}"
@@ -46,6 +46,11 @@ def all_options() -> dict[str, charts.Option]:
         "waterfall": charts.liquidity_waterfall({"Cash": 1e9, "Facility": 5e8}, 4e8),
         "shortfall": charts.liquidity_waterfall({"Cash": 1e9, "Facility": 5e8}, 2e9),
         "managers": charts.margin_bars(["PM-1", HOSTILE], [2.6e8, -1e6]),
+        "bands": avalanche_charts.share_bars(
+            {"contained": 0.7, "amplified": 0.2, "avalanche": 0.0, "runaway": 0.1}, "Paths, %"
+        ),
+        "no bands": avalanche_charts.share_bars({}, "Paths, %"),
+        "sold": avalanche_charts.sold_bars(["oil", HOSTILE], [0.1, None], [0.439175, 0.0]),
     }
 
 
@@ -108,6 +113,24 @@ def test_value_axes_name_their_unit() -> None:
     assert options["survival"]["yAxis"]["name"] == "Paths still liquid, %"
     assert options["waterfall"]["yAxis"]["name"] == "USD m"
     assert options["managers"]["xAxis"]["name"] == "Initial margin, USD m"
+
+
+def test_severity_bars_tell_the_gravest_bands_apart_without_colour() -> None:
+    option = all_options()["bands"]
+    assert option["yAxis"]["data"] == ["contained", "amplified", "avalanche", "runaway"]
+    bars = option["series"][0]["data"]
+    assert [bar["value"] for bar in bars] == [70.0, 20.0, 0.0, 10.0]
+    assert [bar["label"]["formatter"].replace("\u00a0", " ") for bar in bars] == [
+        "70.0 %", "20.0 %", "0 %", "10.0 %",
+    ]  # fmt: skip
+    avalanche, runaway = bars[2]["itemStyle"], bars[3]["itemStyle"]
+    assert "decal" in runaway and "decal" not in avalanche
+    assert (option["xAxis"]["min"], option["xAxis"]["max"]) == (0, 100)
+
+
+def test_sold_bars_are_per_cent_of_the_bucket() -> None:
+    series = all_options()["sold"]["series"]
+    assert [one["data"] for one in series] == [[10.0, None], [43.9175, 0.0]]
 
 
 def test_survival_axis_is_the_whole_range_whatever_the_data() -> None:

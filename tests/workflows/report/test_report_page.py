@@ -175,7 +175,7 @@ def test_json_cannot_close_its_script() -> None:
 def test_first_screen_answers_in_words(run_inputs: Inputs) -> None:
     text = Page(render_report(*run_inputs)).text()
     assert "Margin required today is USD 3.05 bn." in text
-    assert "Liquidity runs out within 10 days in 4.1 % of simulated paths." in text
+    assert "Liquidity runs out within 10 days in 4.1 % (3.3 % to 5.1 %) of simulated paths." in text
     assert "A 10x volatility shock held for 10 days takes required margin to USD 14.7 bn" in text
     assert "Where it starts: CLE-010 calls most in the worst 1.0 % of paths" in text
     assert "2 failures, 1 row quarantined, 2 synthetic factors" in text
@@ -183,16 +183,25 @@ def test_first_screen_answers_in_words(run_inputs: Inputs) -> None:
         assert f"Required at {multiplier} volatility" in text
 
 
-def test_assumptions_stand_wherever_amplification_stands(run_inputs: Inputs) -> None:
-    text = Page(render_report(*run_inputs)).text()
-    said = "crowding θ = 5, participation 10 % of volume, impact coefficient 0.8"
-    assert text.count(f"Assumes {said}.") == 4
-    assert f"multiply calls by 1.24 ({said})" in text
+def test_assumptions_stand_beside_every_result_of_the_simulation(run_inputs: Inputs) -> None:
+    page = render_report(*run_inputs)
+    text = Page(page).text()
+    said = (
+        "crowding θ = 5 (20 in rates gbp, 8 in gas power eu), participation 10 % of volume,"
+        " impact coefficient 0.8"
+    )
+    text_of = {part.split('"')[0]: part for part in page.split('<section id="')[1:]}
+    for name in ("liquidity", "calls", "survival", "severity", "failing", "sold", "precision",
+                 "ladder", "funding", "method"):  # fmt: skip
+        assert f"Assumes {said}." in text_of[name].replace(NBSP, " "), name
+    assert f"This assumes {said}." in text
+    assert f"Assumes {said}." in text_of["answer"].replace(NBSP, " ")
+    assert "Assumes" not in text_of["managers"] + text_of["scenarios"] + text_of["stress"]
 
 
 def test_status_has_a_word_and_a_rule(run_inputs: Inputs) -> None:
     text = Page(render_report(*run_inputs)).text()
-    assert "Probability of an avalanche is 3.1 % (watch from 1.25x or 1 % avalanches" in text
+    assert "Probability of an avalanche is 3.1 % (watch from 1.25x, 1 % avalanches" in text
     assert "Exhausted in 4.1 % of paths (watch from 1 %, act from 5 %)." in text
     assert "of opening resources (watch from 50 %, act from 100 %)." in text
 
@@ -202,7 +211,8 @@ def test_every_chart_has_a_table_and_a_label(run_inputs: Inputs) -> None:
     page = Page(text)
     assert set(page.charts()) == set(page.attributes("data-chart"))
     assert set(page.charts()) == {
-        "liquidity", "calls", "survival", "stress", "funding", "managers",
+        "liquidity", "calls", "survival", "severity", "failing", "sold", "stress", "funding",
+        "managers",
     }  # fmt: skip
     for name in page.charts():
         part = text.split(f'<section id="{name}"')[1].split("</section>")[0]
@@ -312,7 +322,7 @@ def test_feedback_that_adds_nothing_is_said_so(run_inputs: Inputs) -> None:
     summary, tables = run_inputs
     summary["avalanche"]["amplification"] = 0.987
     text = Page(render_report(summary, tables)).text()
-    assert "do not add to calls: amplification 0.99 (crowding" in text
+    assert "do not add to calls: amplification 0.99 (1.20 to 1.28)" in text
 
 
 def test_quarantined_rows_may_come_with_their_reasons(run_inputs: Inputs) -> None:
