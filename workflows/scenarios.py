@@ -39,7 +39,7 @@ def chosen_scenario(
 
 
 def _from_file(path: Path, market: MarketState) -> Scenario:
-    from engine.stress.scenario_files import read_scenarios
+    from engine.stress.scenario_files.toml import read_scenarios
 
     found = read_scenarios(path, market)
     if found.failures:
@@ -52,7 +52,7 @@ def _from_file(path: Path, market: MarketState) -> Scenario:
 
 def _from_library(name: str, market: MarketState) -> Scenario:
     from engine.fund.suggest import did_you_mean
-    from engine.stress.generator import generate_stress_scenarios
+    from engine.stress.generator.generate import generate_stress_scenarios
 
     scenarios = {
         each.scenario_id: each for each in generate_stress_scenarios(None, market).scenarios

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     )
     from engine.domain.scenarios import Scenario
     from engine.margin.config import MarginConfig
-    from engine.stress.generator_result import ScenarioSet
+    from engine.stress.generator.result import ScenarioSet
 
 Progress = Callable[[str, int, int], None]
 
@@ -94,7 +94,7 @@ def compute(
     from engine.liquidity.survival import assess_liquidity
     from engine.margin.baseline import calculate_margin_requirements
     from engine.margin.stress import project_stress_margin
-    from engine.stress.generator import generate_stress_scenarios
+    from engine.stress.generator.generate import generate_stress_scenarios
 
     book, market, crif = opened.book, opened.market, opened.reading.crif
     progress(STEPS[1], 1, len(STEPS))

@@ -180,7 +180,7 @@ def relief_wait(released: Float64Array, calls: Mapping[str, object]) -> Int64Arr
     mean = np.divide(
         hours @ released, total, out=np.ones((HOURS_PER_DAY, len(total))), where=total > 0.0
     )
-    return np.ceil(mean - 1e-9).astype(np.int64)
+    return np.asarray(np.ceil(mean - 1e-9), dtype=np.int64)
 
 
 def sale_order(

@@ -12,7 +12,7 @@ from workflows.cli.output import emit, note, save, table, usd, writing_into
 from workflows.cli.runs import tell_failures
 
 if TYPE_CHECKING:
-    from engine.avalanche.cascade_result import CascadeNetwork
+    from engine.avalanche.attribution.cascade_result import CascadeNetwork
     from engine.domain.failures import Failure
     from engine.domain.market import MarketState
     from engine.domain.scenarios import Scenario
@@ -57,9 +57,9 @@ def attribute(
     Every split sums to the mean peak daily call of the worst paths. --managers adds who amplifies:
     Shapley values of the effect of price feedback. --out also gets a picture of the network.
     """
-    from engine.avalanche.attribution import attribute_fund
-    from engine.avalanche.cascade import fund_cascade
-    from engine.avalanche.holders import fund_holders
+    from engine.avalanche.attribution.cascade import fund_cascade
+    from engine.avalanche.attribution.holders import fund_holders
+    from engine.avalanche.attribution.tail import attribute_fund
     from engine.avalanche.prepared import prepare_fund
     from engine.avalanche.simulate import simulate_fund
     from engine.margin.baseline import calculate_margin_requirements
@@ -86,7 +86,7 @@ def attribute(
     }
     tables = {**found.tables(), **network.tables()}
     if managers is not None:
-        from engine.avalanche.shapley import PATHS, fund_amplification
+        from engine.avalanche.attribution.shapley import PATHS, fund_amplification
 
         shares = fund_amplification(
             fund, holders, config, case, managers=managers, paths=min(PATHS, config.paths)
@@ -114,7 +114,7 @@ def _scenario(
 
     if path is None:
         return None, ()
-    from engine.stress.scenario_files import read_scenarios
+    from engine.stress.scenario_files.toml import read_scenarios
 
     read = read_scenarios(path, market)
     if len(read.value) != 1:

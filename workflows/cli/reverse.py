@@ -14,7 +14,7 @@ from workflows.cli.runs import tell_failures
 if TYPE_CHECKING:
     from engine.domain.market import MarketState
     from engine.domain.scenarios import Scenario
-    from engine.stress.reverse_results import ReverseAnswer, ReverseResult
+    from engine.stress.reverse.results import ReverseAnswer, ReverseResult
 
 LIQUIDITY = "liquidity"
 SHOWN_MOVES = 6
@@ -57,9 +57,9 @@ def reverse(
     from engine.avalanche.prepared import prepare_fund
     from engine.margin.baseline import calculate_margin_requirements
     from engine.margin.config import MarginConfig
-    from engine.stress.reverse import reverse_stress_test
-    from engine.stress.reverse_config import ReverseConfig
-    from engine.stress.simulated_metric import simulated_metric
+    from engine.stress.reverse.config import ReverseConfig
+    from engine.stress.reverse.search import reverse_stress_test
+    from engine.stress.reverse.simulated_metric import simulated_metric
     from workflows.funds import checked, open_fund
 
     options: dict[str, Any] = {"horizon_days": days, "drivers": drivers, "answers": answers}
@@ -113,7 +113,7 @@ def _target(target: str, metric: str) -> dict[str, Any]:
 
 def _episodes(market: MarketState) -> tuple[list[Scenario], list[dict[str, str]]]:
     """The library's episodes with the moves they name, and those that name none of the market."""
-    from engine.stress.library import as_scenarios
+    from engine.stress.library.fit import as_scenarios
 
     fitted = as_scenarios(market)
     named = [one.scenario.model_copy(update={"moves": dict(one.named)}) for one in fitted.value]

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from engine.domain.failures import Failure
     from engine.domain.market import MarketState
     from engine.domain.scenarios import Scenario
-    from engine.stress.combinations_result import CombinationResult
-    from engine.stress.generator_result import ScenarioEntry, ScenarioSet
+    from engine.stress.combinations.result import CombinationResult
+    from engine.stress.generator.result import ScenarioEntry, ScenarioSet
 
 SCENARIO_FOLDER = "scenarios"
 SHOWN_MOVES = 25
@@ -141,8 +141,12 @@ def _inputs(
 def _generated(
     book: Book | None, market: MarketState, severity: Sequence[str] | None, file: Path | None
 ) -> tuple[ScenarioSet, tuple[Failure, ...]]:
-    from engine.stress.generator import SEVERITIES, ScenarioConfig, generate_stress_scenarios
-    from engine.stress.scenario_files import read_scenarios
+    from engine.stress.generator.generate import (
+        SEVERITIES,
+        ScenarioConfig,
+        generate_stress_scenarios,
+    )
+    from engine.stress.scenario_files.toml import read_scenarios
     from workflows.funds import checked
 
     _check_words("--severity", severity, SEVERITIES)
@@ -159,7 +163,7 @@ def _generated(
 def _combined(
     book: Book, market: MarketState, chosen: Sequence[Scenario], size: int
 ) -> CombinationResult:
-    from engine.stress.combinations import CombinationConfig, rank_combinations
+    from engine.stress.combinations.rank import CombinationConfig, rank_combinations
 
     return rank_combinations(book, market, chosen, CombinationConfig(largest_subset=size))
 
@@ -261,7 +265,7 @@ def _told_moves(entry: ScenarioEntry, market: MarketState) -> list[str]:
 
 
 def _write_each(out: Path, chosen: Sequence[Scenario]) -> None:
-    from engine.stress.scenario_files import write_scenarios
+    from engine.stress.scenario_files.toml import write_scenarios
 
     folder = out / SCENARIO_FOLDER
     with writing_into("--out", folder):

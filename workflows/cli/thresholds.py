@@ -23,6 +23,8 @@ METRICS = {
     "amplification": "avalanche.amplification",
     "branching_ratio": "avalanche.branching_ratio",
     "p_avalanche": "avalanche.p_avalanche.value",
+    "p_runaway": "avalanche.estimates.p_runaway.value",
+    "p_default": "avalanche.estimates.p_default.value",
     "peak_call_mean_usd": "avalanche.peak_call_usd.mean",
     "peak_call_q99_usd": "avalanche.peak_call_usd.q99",
     "peak_call_es99_usd": "avalanche.peak_call_usd.es99",

@@ -10,7 +10,7 @@ import numpy as np
 from workflows.pictures.svg import Canvas, Point, linear
 
 if TYPE_CHECKING:
-    from engine.avalanche.cascade_result import CascadeNetwork
+    from engine.avalanche.attribution.cascade_result import CascadeNetwork
 
 WIDTH, HEIGHT = 1000, 760
 MOST_NODES, MOST_EDGES = 12, 24

@@ -11,7 +11,7 @@ import numpy as np
 from engine.domain.arrays import Float64Array, freeze
 from engine.domain.market import MarketState
 from engine.stress.early_warning.panel import Panel
-from engine.stress.episodes import Episode
+from engine.stress.library.episodes import Episode
 
 LEAST_KNOWN_SHARE = 0.5
 """An episode known for fewer of the members could be anything: it is no part of the signal."""

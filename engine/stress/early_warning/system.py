@@ -25,7 +25,7 @@ from engine.stress.early_warning.proximity import scenario_proximity
 from engine.stress.early_warning.result import EarlyWarningResult, Indicator
 from engine.stress.early_warning.score import History, level_of, warning_history
 from engine.stress.early_warning.signals import SIGNALS
-from engine.stress.episodes import episodes as library
+from engine.stress.library.episodes import episodes as library
 
 FIRST_INDEX = 100.0
 LEAST_COVERED_SHARE = 0.5

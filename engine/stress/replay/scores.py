@@ -15,7 +15,7 @@ from engine.stress.early_warning.episodes import episode_vectors
 from engine.stress.early_warning.panel import build_panel
 from engine.stress.early_warning.score import History, warning_history
 from engine.stress.early_warning.system import fund_weights
-from engine.stress.episodes import episodes
+from engine.stress.library.episodes import episodes
 
 FUND, MARKET = "the fund's observed factors", "all observed factors of the market"
 

@@ -16,8 +16,8 @@ from engine.domain.market import MarketState
 from engine.domain.money import CENTS_PER_UNIT
 from engine.domain.scenarios import Scenario
 from engine.kernels.avalanche.layout import HOURS_PER_DAY, WINDOW_HOURS, Model, Output
-from engine.stress.episodes import episodes
-from engine.stress.library import LibraryConfig, episode_scenario
+from engine.stress.library.episodes import episodes
+from engine.stress.library.fit import LibraryConfig, episode_scenario
 
 ENERGY_EPISODE = "europe_energy_2022"
 QMS_DAYS = 3
@@ -79,7 +79,7 @@ def qms_scenario(market: MarketState, whole: bool = False) -> Scenario:
 
     `whole` puts the entire move of June to August into them; otherwise moves are scaled by the root
     of time, so that the distance from normal is that of the summer. Other factors take their
-    conditional mean (`engine.stress.library`).
+    conditional mean (`engine.stress.library.fit`).
 
     Worked number: TTF from 80 to 340 in 62 weekdays is 260 * sqrt(3 / 62) = 57.19 EUR/MWh at a
     level of 80.

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from engine.avalanche.attribution import TailShares, attribute_fund, peak_days, split_tail
-from engine.avalanche.attribution_result import NOT_EXPLAINED, TailAttribution
-from engine.avalanche.attribution_split import log_mean, spread
+from engine.avalanche.attribution.holders import Holders
+from engine.avalanche.attribution.result import NOT_EXPLAINED, TailAttribution
+from engine.avalanche.attribution.selected import run_selected, sampled_model, tail_paths
+from engine.avalanche.attribution.split import log_mean, spread
+from engine.avalanche.attribution.tail import TailShares, attribute_fund, peak_days, split_tail
 from engine.avalanche.config import AvalancheConfig
-from engine.avalanche.holders import Holders
 from engine.avalanche.prepared import PreparedFund
-from engine.avalanche.selected import run_selected, sampled_model, tail_paths
 from engine.avalanche.simulate import simulate_fund
 from engine.domain.failures import InputError
 from engine.domain.scenarios import Scenario

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.avalanche.cascade import Links, fund_cascade, link, sources
-from engine.avalanche.cascade_result import OTHER_PAYMENTS, CascadeNetwork, when
+from engine.avalanche.attribution.cascade import Links, fund_cascade, link, sources
+from engine.avalanche.attribution.cascade_result import OTHER_PAYMENTS, CascadeNetwork, when
+from engine.avalanche.attribution.selected import run_selected, sampled_model
 from engine.avalanche.config import AvalancheConfig
 from engine.avalanche.prepared import PreparedFund
 from engine.avalanche.runs import without_impact
-from engine.avalanche.selected import run_selected, sampled_model
 from engine.domain.failures import InputError
 from engine.kernels.avalanche.layout import Output, empty_output
 

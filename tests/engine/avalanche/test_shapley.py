@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.avalanche.coalitions import OTHERS, Coalitions, players_of
-from engine.avalanche.config import AvalancheConfig
-from engine.avalanche.holders import Holders
-from engine.avalanche.prepared import PreparedFund
-from engine.avalanche.shapley import (
+from engine.avalanche.attribution.coalitions import OTHERS, Coalitions, players_of
+from engine.avalanche.attribution.holders import Holders
+from engine.avalanche.attribution.shapley import (
     exact_shapley,
     fund_amplification,
     sampled_orders,
     sampled_shapley,
 )
+from engine.avalanche.config import AvalancheConfig
+from engine.avalanche.prepared import PreparedFund
 from engine.domain.failures import InputError
 from engine.kernels.avalanche.layout import Model
 
@@ -74,7 +74,8 @@ class Table:
 
 def test_worked_numbers_of_two_and_three_players() -> None:
     two = {frozenset(): 0.0, frozenset({0}): 1.0, frozenset({1}): 2.0, frozenset({0, 1}): 5.0}
-    np.testing.assert_allclose(exact_shapley(Table(two), 2)[:, 0, 0], [2.0, 3.0])  # type: ignore[arg-type]
+    of_two = exact_shapley(Table(two), 2)[:, 0, 0]  # type: ignore[arg-type]
+    np.testing.assert_allclose(of_two, [2.0, 3.0])
     rng = np.random.default_rng(5)
     sets = [frozenset(c) for n in range(4) for c in itertools.combinations(range(3), n)]
     three = Table({each: float(rng.normal()) if each else 0.0 for each in sets})

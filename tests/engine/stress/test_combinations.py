@@ -15,13 +15,13 @@ from engine.margin.config import MarginConfig
 from engine.margin.exposure import net_positions
 from engine.margin.required import MarginEngine
 from engine.margin.stress import volatility_scale
-from engine.stress.combinations import (
+from engine.stress.combinations.rank import (
     CombinationConfig,
     margin_rise_by_manager,
     rank_combinations,
     strain_by_subset,
 )
-from engine.stress.combinations_reprice import class_weights, moved_market, scenario_scale
+from engine.stress.combinations.reprice import class_weights, moved_market, scenario_scale
 from tests.support.tiny_fund import FundBuilder, tiny_market
 
 MARKET = tiny_market()

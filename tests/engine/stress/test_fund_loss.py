@@ -16,10 +16,10 @@ from engine.margin.baseline import calculate_margin_requirements
 from engine.margin.concentration import concentration_curve
 from engine.margin.config import MarginConfig
 from engine.margin.exposure import net_positions, unit_pnl
-from engine.stress.fund_loss import FundLoss, margin_multiple
-from engine.stress.moved_market import full_margin_rise, moved_market
-from engine.stress.reverse_config import ReverseConfig
-from engine.stress.search_space import daily_covariance
+from engine.stress.reverse.config import ReverseConfig
+from engine.stress.reverse.fund_loss import FundLoss, margin_multiple
+from engine.stress.reverse.moved_market import full_margin_rise, moved_market
+from engine.stress.reverse.search_space import daily_covariance
 from tests.support.tiny_fund import SIMM, FundBuilder, text, tiny_market
 
 CASH_USD = 10_000_000.0

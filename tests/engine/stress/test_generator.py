@@ -11,11 +11,11 @@ from pydantic import ValidationError
 from engine.domain.failures import FailureReason
 from engine.domain.scenarios import Scenario
 from engine.margin.exposure import net_positions
-from engine.stress.generator import SEVERITIES, ScenarioConfig, generate_stress_scenarios
-from engine.stress.generator_hypothetical import Hypothetical, hypothetical_scenario, hypotheticals
-from engine.stress.generator_losses import scenario_losses
-from engine.stress.library import LibraryConfig, as_scenarios
-from engine.stress.library_moves import joint_moves
+from engine.stress.generator.generate import SEVERITIES, ScenarioConfig, generate_stress_scenarios
+from engine.stress.generator.hypothetical import Hypothetical, hypothetical_scenario, hypotheticals
+from engine.stress.generator.losses import scenario_losses
+from engine.stress.library.fit import LibraryConfig, as_scenarios
+from engine.stress.library.joint_moves import joint_moves
 from tests.support.tiny_fund import FundBuilder, text, tiny_market
 
 # The tiny market under ids that the library knows.

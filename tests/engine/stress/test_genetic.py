@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from engine.stress.genetic import SearchResult, SearchSettings, search, turn_away
-from engine.stress.niches import distinct_answers
-from engine.stress.polish import polish
-from engine.stress.rays import MoveBox, first_reach, unit_directions
+from engine.stress.reverse.genetic import SearchResult, SearchSettings, search, turn_away
+from engine.stress.reverse.niches import distinct_answers
+from engine.stress.reverse.polish import polish
+from engine.stress.reverse.rays import MoveBox, first_reach, unit_directions
 
 SEED = 20260716
 LOSS = 10.0

@@ -15,15 +15,15 @@ from engine.domain.market import MarketState
 from engine.domain.scenarios import Scenario
 from engine.market.packaged import packaged_factors, packaged_levels
 from engine.market.state import build_market
-from engine.stress.episodes import EPISODES_FILE, Episode, episodes
-from engine.stress.library import LibraryConfig, as_scenarios, episode_scenario, fitted_episode
-from engine.stress.library_moves import (
+from engine.stress.library.day_shares import episode_day_shares, shares_of_returns
+from engine.stress.library.episodes import EPISODES_FILE, Episode, episodes
+from engine.stress.library.fit import LibraryConfig, as_scenarios, episode_scenario, fitted_episode
+from engine.stress.library.joint_moves import (
     JointMoves,
     implied_crosses,
     joint_moves,
     tail_probability,
 )
-from engine.stress.library_path import episode_day_shares, shares_of_returns
 from tests.support.tiny_fund import text, tiny_market
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chi2, norm
 
-from engine.stress.plausibility import conditional_mean, mahalanobis, plausibility
+from engine.stress.reverse.plausibility import conditional_mean, mahalanobis, plausibility
 
 SEED = 20260716
 

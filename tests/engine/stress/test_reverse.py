@@ -15,10 +15,10 @@ from engine.domain.results import MarginResult
 from engine.domain.scenarios import Scenario
 from engine.margin.baseline import calculate_margin_requirements
 from engine.margin.config import MarginConfig
-from engine.stress.full_check import scale_at
-from engine.stress.reverse import reverse_stress_test
-from engine.stress.reverse_config import ReverseConfig
-from engine.stress.search_space import (
+from engine.stress.reverse.config import ReverseConfig
+from engine.stress.reverse.full_check import scale_at
+from engine.stress.reverse.search import reverse_stress_test
+from engine.stress.reverse.search_space import (
     build_space,
     daily_covariance,
     known_moves,

@@ -13,9 +13,9 @@ from engine.domain.failures import InputError
 from engine.domain.scenarios import Scenario
 from engine.market.packaged import packaged_factors, packaged_levels
 from engine.market.state import build_market
-from engine.stress.generator import ScenarioConfig, generate_stress_scenarios
-from engine.stress.scenario_files import read_scenarios, scenarios_text, write_scenarios
-from engine.stress.scenario_files_units import move_in_return_units
+from engine.stress.generator.generate import ScenarioConfig, generate_stress_scenarios
+from engine.stress.scenario_files.toml import read_scenarios, scenarios_text, write_scenarios
+from engine.stress.scenario_files.units import move_in_return_units
 from tests.support.tiny_fund import text, tiny_market
 
 ROOT = Path(__file__).resolve().parents[3]

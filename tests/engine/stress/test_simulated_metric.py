@@ -15,7 +15,7 @@ from engine.fund.template import write_template
 from engine.margin.baseline import calculate_margin_requirements
 from engine.margin.config import MarginConfig
 from engine.market import build_market, packaged_factors, packaged_levels
-from engine.stress.simulated_metric import simulated_metric
+from engine.stress.reverse.simulated_metric import simulated_metric
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from engine.stress.early_warning.episodes import (
 )
 from engine.stress.early_warning.panel import build_panel
 from engine.stress.early_warning.signals import expanding_rank, moves_over, turbulence
-from engine.stress.episodes import episodes as library
+from engine.stress.library.episodes import episodes as library
 from tests.support.tiny_fund import FACTORS, tiny_market
 
 SEED = 11

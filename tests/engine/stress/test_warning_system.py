@@ -25,7 +25,7 @@ from engine.stress.early_warning.system import (
     fund_weights,
     reference_early_warning,
 )
-from engine.stress.episodes import episodes as library
+from engine.stress.library.episodes import episodes as library
 from tests.support.tiny_fund import FundBuilder, tiny_market
 
 CONFIG = EarlyWarningConfig()

@@ -11,7 +11,7 @@ import pandas as pd
 
 from engine.domain.arrays import Float64Array
 from engine.domain.failures import Failure
-from engine.stress.combinations_reprice import Repriced
+from engine.stress.combinations.reprice import Repriced
 
 
 @dataclass(frozen=True)

@@ -20,14 +20,14 @@ from engine.domain.scenarios import Scenario
 from engine.margin.config import MarginConfig
 from engine.margin.exposure import net_positions
 from engine.margin.required import MarginEngine
-from engine.stress.combinations_reprice import (
+from engine.stress.combinations.reprice import (
     Repriced,
     class_weights,
     reprice_strain,
     scenario_scale,
 )
-from engine.stress.combinations_result import Combination, CombinationResult
-from engine.stress.generator_losses import ScenarioLosses, scenario_losses
+from engine.stress.combinations.result import Combination, CombinationResult
+from engine.stress.generator.losses import ScenarioLosses, scenario_losses
 
 
 class CombinationConfig(BaseModel):

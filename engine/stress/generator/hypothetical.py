@@ -15,8 +15,8 @@ import engine.rulebooks
 from engine.domain.failures import InputError
 from engine.domain.market import ASSET_CLASSES, MarketState
 from engine.domain.scenarios import MOST_SCENARIO_DAYS, Multiple, Scenario, Severity, Sign
-from engine.stress.library import above_zero
-from engine.stress.library_moves import JointMoves, implied_crosses
+from engine.stress.library.fit import above_zero
+from engine.stress.library.joint_moves import JointMoves, implied_crosses
 
 HYPOTHETICAL_FILE = Path(engine.rulebooks.__file__).with_name("stress_hypothetical.toml")
 Depth = Annotated[float, Field(gt=0.0, le=1.0)]

@@ -19,7 +19,7 @@ from engine.margin.required import MarginEngine
 from engine.margin.stress import volatility_scale
 from engine.market.volatility import daily_volatility
 from engine.pricing.greeks import factor_greeks
-from engine.stress.generator_losses import moves_matrix, scenario_losses
+from engine.stress.generator.losses import moves_matrix, scenario_losses
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from engine.domain.failures import Failure, FailureReason, InputError, Partial
 from engine.domain.market import MarketState
 from engine.domain.scenarios import MOST_SCENARIO_DAYS, Evidence, Scenario
 from engine.rulebooks.tables import worst_mark
-from engine.stress.episodes import Episode, EpisodeRow, episodes
-from engine.stress.library_moves import JointMoves, implied_crosses, joint_moves
-from engine.stress.library_path import episode_day_shares
+from engine.stress.library.day_shares import episode_day_shares
+from engine.stress.library.episodes import Episode, EpisodeRow, episodes
+from engine.stress.library.joint_moves import JointMoves, implied_crosses, joint_moves
 
 WHERE = "stress_episodes.csv"
 LEAST_LEVEL_SHARE = 0.1

@@ -13,7 +13,7 @@ from engine.domain.arrays import Float64Array
 from engine.domain.failures import Failure
 from engine.domain.market import MarketState
 from engine.domain.scenarios import Scenario
-from engine.stress.plausibility import Plausibility
+from engine.stress.reverse.plausibility import Plausibility
 
 SHOWN_FACTORS = 8
 SHOWN_AGREEMENTS = 8
@@ -67,14 +67,14 @@ class ReverseAnswer:
         The move of every factor of the market.
     plausibility : Plausibility
     optimum : bool
-        Whether no nearer move of its kind does (`engine.stress.polish`).
+        Whether no nearer move of its kind does (`engine.stress.reverse.polish`).
     metric_usd : float
         The target metric, IM by the fast measure.
     metric_full_usd : float or None
         The same, IM by the full margin engine on the moved market; None where not asked.
     distance_full : float or None
         Distance at which the same direction meets the target by the full engine, interpolated
-        (`engine.stress.full_check`); None where it does not, or was not asked.
+        (`engine.stress.reverse.full_check`); None where it does not, or was not asked.
     verified_usd : float or None
         The metric by the caller's own verification.
     parts : dict of str to float

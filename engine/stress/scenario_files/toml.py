@@ -15,7 +15,7 @@ from engine.domain.failures import Failure, FailureReason, InputError, Partial
 from engine.domain.market import ASSET_CLASSES, MarketState
 from engine.domain.scenarios import Scenario
 from engine.fund.suggest import did_you_mean
-from engine.stress.scenario_files_units import move_in_return_units
+from engine.stress.scenario_files.units import move_in_return_units
 
 FIELDS = tuple(Scenario.model_fields)
 TABLES = ("moves", "volatility_by_class", "breakdown_signs", "crowding")

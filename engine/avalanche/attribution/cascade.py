@@ -11,12 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.avalanche.attribution_split import PER_DAY
-from engine.avalanche.cascade_result import CascadeNetwork, network_of
-from engine.avalanche.config import AvalancheConfig
-from engine.avalanche.prepared import PreparedFund, prepare_fund
-from engine.avalanche.runs import without_impact
-from engine.avalanche.selected import (
+from engine.avalanche.attribution.cascade_result import CascadeNetwork, network_of
+from engine.avalanche.attribution.selected import (
     Selection,
     avalanche_paths,
     check_again,
@@ -24,6 +20,10 @@ from engine.avalanche.selected import (
     sampled_model,
     tail_paths,
 )
+from engine.avalanche.attribution.split import PER_DAY
+from engine.avalanche.config import AvalancheConfig
+from engine.avalanche.prepared import PreparedFund, prepare_fund
+from engine.avalanche.runs import without_impact
 from engine.domain.arrays import Float64Array
 from engine.domain.book import Book
 from engine.domain.market import MarketState

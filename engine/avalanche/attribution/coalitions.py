@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from engine.avalanche.attribution.holders import Holders
+from engine.avalanche.attribution.selected import sampled_model
 from engine.avalanche.config import AvalancheConfig
-from engine.avalanche.holders import Holders
 from engine.avalanche.prepared import PreparedFund
 from engine.avalanche.sales_terms import market_depth, push, sales_part
-from engine.avalanche.selected import sampled_model
 from engine.avalanche.shape import segments, sizes
 from engine.domain.arrays import BoolArray, Float64Array, Int64Array, StrArray
 from engine.domain.failures import InputError

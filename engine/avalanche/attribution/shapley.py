@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from engine.avalanche.coalitions import Coalitions, Players, players_of
+from engine.avalanche.attribution.coalitions import Coalitions, Players, players_of
+from engine.avalanche.attribution.holders import Holders, fund_holders
+from engine.avalanche.attribution.selected import run_selected
 from engine.avalanche.columns import metric
 from engine.avalanche.config import AvalancheConfig
-from engine.avalanche.holders import Holders, fund_holders
 from engine.avalanche.prepared import PreparedFund, prepare_fund
 from engine.avalanche.runs import without_impact
-from engine.avalanche.selected import run_selected
 from engine.domain.arrays import BoolArray, Float64Array, Int64Array, StrArray
 from engine.domain.book import Book
 from engine.domain.failures import Failure, InputError

@@ -14,17 +14,17 @@ from engine.domain.market import MarketState
 from engine.domain.scenarios import Scenario, Severity
 from engine.margin.exposure import net_positions
 from engine.margin.model_changes.registry import ModelChange, load_changes
-from engine.stress.episodes import EpisodeRow
-from engine.stress.generator_config import SEVERITIES, ScenarioConfig
-from engine.stress.generator_hypothetical import (
+from engine.stress.generator.config import SEVERITIES, ScenarioConfig
+from engine.stress.generator.hypothetical import (
     HYPOTHETICAL_FILE,
     hypothetical_scenario,
     hypotheticals,
 )
-from engine.stress.generator_losses import scenario_losses
-from engine.stress.generator_result import ScenarioEntry, ScenarioSet
-from engine.stress.library import BROAD_FACTORS, FittedEpisode, as_scenarios
-from engine.stress.library_moves import JointMoves, joint_moves, tail_probability
+from engine.stress.generator.losses import scenario_losses
+from engine.stress.generator.result import ScenarioEntry, ScenarioSet
+from engine.stress.library.episodes import EpisodeRow
+from engine.stress.library.fit import BROAD_FACTORS, FittedEpisode, as_scenarios
+from engine.stress.library.joint_moves import JointMoves, joint_moves, tail_probability
 
 __all__ = ["SEVERITIES", "ScenarioConfig", "generate_stress_scenarios"]
 
@@ -70,7 +70,7 @@ def generate_stress_scenarios(
     config : ScenarioConfig, optional
     own : sequence of Scenario
         The user's; they come last and take the place of a generated one with their id. Their moves
-        must be of factors of the market (`engine.stress.scenario_files` checks that).
+        must be of factors of the market (`engine.stress.scenario_files.toml` checks that).
 
     Returns
     -------

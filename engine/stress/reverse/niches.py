@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from engine.domain.arrays import Float64Array
-from engine.stress.genetic import FIRST_SCANS, SearchResult, SearchSettings, search
-from engine.stress.polish import Answer, polish
-from engine.stress.rays import Evaluate, MoveBox, first_reach, unit_directions
+from engine.stress.reverse.genetic import FIRST_SCANS, SearchResult, SearchSettings, search
+from engine.stress.reverse.polish import Answer, polish
+from engine.stress.reverse.rays import Evaluate, MoveBox, first_reach, unit_directions
 
 PROBES = 8
 PROBE_STEPS = 8

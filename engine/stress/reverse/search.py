@@ -13,20 +13,20 @@ from engine.domain.failures import Failure, InputError
 from engine.domain.market import MarketState
 from engine.domain.results import MarginResult
 from engine.domain.scenarios import Scenario
-from engine.stress.full_check import FullCheck, full_check
-from engine.stress.fund_loss import FundLoss, Needs
-from engine.stress.genetic import SearchSettings
-from engine.stress.niches import Niches, distinct_answers
-from engine.stress.plausibility import plausibility
-from engine.stress.rays import Evaluate
-from engine.stress.reverse_config import ReverseConfig
-from engine.stress.reverse_results import (
+from engine.stress.reverse.config import ReverseConfig
+from engine.stress.reverse.full_check import FullCheck, full_check
+from engine.stress.reverse.fund_loss import FundLoss, Needs
+from engine.stress.reverse.genetic import SearchSettings
+from engine.stress.reverse.niches import Niches, distinct_answers
+from engine.stress.reverse.plausibility import plausibility
+from engine.stress.reverse.rays import Evaluate
+from engine.stress.reverse.results import (
     ReverseAnswer,
     ReverseResult,
     agreement_calls,
     factor_moves,
 )
-from engine.stress.search_space import (
+from engine.stress.reverse.search_space import (
     KnownMoves,
     SearchSpace,
     build_space,
@@ -86,9 +86,9 @@ def reverse_stress_test(
     -----
     min over x of sqrt(x' Sigma^-1 x) subject to metric(x) >= target, box and signs. In whitened
     units y = C^-1 x, |y| is the distance; every candidate is a direction, taken as far as the
-    target (`engine.stress.genetic`), and the best are finished by gradient
-    (`engine.stress.polish`). For a linear book with exposures w and target loss L the answer is
-    x = -Sigma w L / (w' Sigma w), at the distance L / sqrt(w' Sigma w).
+    target (`genetic`), and the best are finished by gradient (`polish`). For a linear book with
+    exposures w and target loss L the answer is x = -Sigma w L / (w' Sigma w), at the distance
+    L / sqrt(w' Sigma w).
     """
     covariance = daily_covariance(market, config.correlation_lookback_days)
     fund = FundLoss(book, market, margin, covariance, config)

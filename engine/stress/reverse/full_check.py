@@ -9,8 +9,8 @@ import numpy as np
 from engine.domain.arrays import Float64Array
 from engine.domain.crif import CrifTable
 from engine.domain.failures import Failure
-from engine.stress.fund_loss import FundLoss
-from engine.stress.moved_market import full_margin_rise
+from engine.stress.reverse.fund_loss import FundLoss
+from engine.stress.reverse.moved_market import full_margin_rise
 
 SECANT_STEPS = 2
 LARGEST_SCALE = 3.0

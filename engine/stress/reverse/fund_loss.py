@@ -1,7 +1,7 @@
 """What a market move costs a fund: calls it must pay, and what it can pay them with.
 
 Positions are revalued in full. Initial margin follows by a fast measure, because thousands of moves
-are judged; `engine.stress.moved_market` asks the margin engine itself about the few that matter.
+are judged; `moved_market` asks the margin engine itself about the few that matter.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from engine.margin.variation import csa_call
 from engine.pricing.scenarios import scenario_pnl
 from engine.pricing.terms import is_log, linear_terms
 from engine.pricing.value import value_per_unit
-from engine.stress.fund_resources import opening_resources, usable_resources
+from engine.stress.reverse.fund_resources import opening_resources, usable_resources
 
 if TYPE_CHECKING:
-    from engine.stress.reverse_config import ReverseConfig
+    from engine.stress.reverse.config import ReverseConfig
 
 CURVE_MULTIPLES = (1.0, 2.0, 4.0, 7.0, 10.0, 20.0)
 

@@ -21,7 +21,7 @@ class ReverseConfig(BaseModel):
     ----------
     target_metric : str
         `exceed_liquidity_resources`: calls above what the fund can pay with. `loss_usd`: the
-        fund's loss. `calls_usd`: calls alone (`engine.stress.fund_loss`).
+        fund's loss. `calls_usd`: calls alone (`engine.stress.reverse.fund_loss`).
     target_usd : float or None
         Loss or calls to reach. With `exceed_liquidity_resources`: shortfall beyond the resources;
         None is one cent.

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from engine.domain.arrays import Float64Array
-from engine.stress.rays import Evaluate, MoveBox, first_reach, unit_directions
+from engine.stress.reverse.rays import Evaluate, MoveBox, first_reach, unit_directions
 
 # How near the linearised problem must come to the point's own distance to call it a minimum.
 SAME_DISTANCE = 2e-3

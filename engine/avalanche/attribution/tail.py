@@ -10,8 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.avalanche.attribution_result import TailAttribution, assemble
-from engine.avalanche.attribution_split import (
+from engine.avalanche.attribution.holders import Holders, fund_holders
+from engine.avalanche.attribution.result import TailAttribution, assemble
+from engine.avalanche.attribution.selected import (
+    check_again,
+    run_selected,
+    sampled_model,
+    tail_paths,
+)
+from engine.avalanche.attribution.split import (
     PER_DAY,
     Calls,
     Causes,
@@ -25,9 +32,7 @@ from engine.avalanche.attribution_split import (
     spread,
 )
 from engine.avalanche.config import AvalancheConfig
-from engine.avalanche.holders import Holders, fund_holders
 from engine.avalanche.prepared import PreparedFund, prepare_fund
-from engine.avalanche.selected import check_again, run_selected, sampled_model, tail_paths
 from engine.domain.arrays import Float64Array, Int64Array
 from engine.domain.book import Book
 from engine.domain.market import MarketState

@@ -12,7 +12,7 @@ from engine.avalanche.hours import hour_weights
 from engine.avalanche.prepared import PreparedFund
 from engine.domain.arrays import Float64Array
 from engine.kernels.avalanche.layout import HOURS_PER_DAY, POOL_NAV, Model
-from engine.stress.reverse_config import TargetMetric
+from engine.stress.reverse.config import TargetMetric
 
 # The calls of the last day of a move fall due within these days.
 SETTLEMENT_DAYS = 2

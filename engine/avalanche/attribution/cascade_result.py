@@ -15,7 +15,7 @@ from engine.domain.money import CENTS_PER_UNIT
 from engine.kernels.avalanche.layout import HOURS_PER_DAY, WINDOW_HOURS
 
 if TYPE_CHECKING:
-    from engine.avalanche.cascade import Links
+    from engine.avalanche.attribution.cascade import Links
 
 OTHER_PAYMENTS = "(other payments)"
 LONGEST_CHAIN = 4

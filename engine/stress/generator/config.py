@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from engine.domain.scenarios import Severity
-from engine.stress.library import LibraryConfig
+from engine.stress.library.fit import LibraryConfig
 
 SEVERITIES: tuple[Severity, ...] = ("moderate", "severe", "extreme")
 Step = Annotated[float, Field(gt=1.0, le=20.0)]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.domain.arrays import BoolArray, Float64Array
-from engine.stress.rays import Evaluate, MoveBox, first_reach, unit_directions
+from engine.stress.reverse.rays import Evaluate, MoveBox, first_reach, unit_directions
 
 # Added to the key of candidates that do not reach the target: they rank after all that do.
 UNREACHED = 1e6

@@ -11,8 +11,8 @@ import pandas as pd
 
 from engine.domain.failures import Failure
 from engine.domain.scenarios import Scenario
-from engine.stress.episodes import EpisodeRow
-from engine.stress.generator_losses import ScenarioLosses
+from engine.stress.generator.losses import ScenarioLosses
+from engine.stress.library.episodes import EpisodeRow
 
 
 @dataclass(frozen=True)

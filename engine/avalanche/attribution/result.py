@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from engine.avalanche.holders import Holders
+from engine.avalanche.attribution.holders import Holders
 from engine.avalanche.prepared import PreparedFund
 from engine.domain.arrays import Float64Array, Int64Array, StrArray
 from engine.domain.failures import Failure
 from engine.domain.money import CENTS_PER_UNIT
 
 if TYPE_CHECKING:
-    from engine.avalanche.attribution import TailShares
+    from engine.avalanche.attribution.tail import TailShares
 
 NOT_EXPLAINED = "(not explained)"
 

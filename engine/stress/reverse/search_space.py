@@ -14,9 +14,9 @@ from engine.domain.scenarios import Scenario
 from engine.fund.suggest import did_you_mean
 from engine.market.covariance import cholesky_factor, correlation
 from engine.market.volatility import daily_volatility
-from engine.stress.plausibility import conditional_mean, mahalanobis
-from engine.stress.rays import MoveBox
-from engine.stress.reverse_config import LARGEST_DISTANCE, ReverseConfig
+from engine.stress.reverse.config import LARGEST_DISTANCE, ReverseConfig
+from engine.stress.reverse.plausibility import conditional_mean, mahalanobis
+from engine.stress.reverse.rays import MoveBox
 
 PRINCIPAL_STARTS = 10
 

@@ -1,0 +1,1 @@
+"""Who makes the tail, who amplifies it, who forced whose call."""

@@ -1,0 +1,1 @@
+"""Which managers strain liquidity most together."""

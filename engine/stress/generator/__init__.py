@@ -1,0 +1,1 @@
+"""Generated stress scenarios, their plausibility and their cost to a fund."""

@@ -1,0 +1,1 @@
+"""Reverse stress test: the most plausible moves that break the fund."""
