@@ -214,8 +214,7 @@ def build_tile(
     def tile(first, column, seed, scenario, m, d, s, out):
         market, books, terms, sales, money, switches = m
         tape, holdings, accounts, till, work = s
-        k0, k1 = np.uint64(seed) & low, np.uint64(seed) >> half
-        run = np.uint64(scenario)
+        k0, k1, run = np.uint64(seed) & low, np.uint64(seed) >> half, np.uint64(scenario)
         start(
             first,
             market,
