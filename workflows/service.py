@@ -55,11 +55,6 @@ SCENARIOS_SHOWN = 10
 NOTHING_TO_MARGIN = "the fund has no positions: there is nothing to margin"
 
 
-def never() -> bool:
-    """Return False: no time budget."""
-    return False
-
-
 def silent(step: str, done: int, total: int) -> None:
     """Report no progress."""
 
@@ -85,12 +80,12 @@ def compute(
     progress: Progress,
     scenario: Scenario | None = None,
     device: str = "cpu",
-    should_stop: Callable[[], bool] = never,
+    should_stop: Callable[[], bool] | None = None,
 ) -> Answers:
     """Compute margin, stress, scenarios, avalanche and liquidity of an opened fund."""
     from engine.avalanche.ladder import volatility_ladder
     from engine.avalanche.prepared import prepare_fund
-    from engine.avalanche.simulate import simulate_fund
+    from engine.avalanche.simulate import never, simulate_fund
     from engine.liquidity.survival import assess_liquidity
     from engine.margin.baseline import calculate_margin_requirements
     from engine.margin.stress import project_stress_margin
@@ -109,7 +104,8 @@ def compute(
     notes, unmade = split_failures(scenarios.failures, failures)
     progress(STEPS[4], 4, len(STEPS))
     fund = prepare_fund(book, market, today, avalanche)
-    simulated = simulate_fund(fund, avalanche, scenario, device=device, should_stop=should_stop)
+    stop = should_stop or never
+    simulated = simulate_fund(fund, avalanche, scenario, device=device, should_stop=stop)
     progress(STEPS[5], 5, len(STEPS))
     known = simulated if scenario is None else None
     ladder = volatility_ladder(book, market, today, avalanche, known=known, fund=fund)

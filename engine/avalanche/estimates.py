@@ -1,4 +1,4 @@
-"""Estimates with intervals from the paths of a run, whichever way the paths were drawn."""
+"""Estimates with intervals from paths that were drawn independently."""
 
 from __future__ import annotations
 
@@ -7,33 +7,19 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.special import ndtri
 
-from engine.avalanche.batches import Sample, Statistic, estimate
+from engine.avalanche.batches import Statistic
 from engine.avalanche.columns import STATISTICS
 from engine.avalanche.statistics import LEVEL, expected_shortfall, quantile, ratio_of_sums, wilson
 from engine.domain.arrays import Float64Array
 from engine.domain.results import Estimate
 
 
-def estimate_all(
-    columns: Mapping[str, Float64Array], batch_paths: int, seed: int
-) -> dict[str, Estimate]:
-    """Return every statistic of STATISTICS by name.
+def independent_estimates(columns: Mapping[str, Float64Array], seed: int) -> dict[str, Estimate]:
+    """Return every statistic of STATISTICS by name, for paths drawn independently.
 
-    Paths of a batch depend on each other, so the interval then comes from the spread of batches
-    (`batches.estimate`); independent paths (`batch_paths` 0) have intervals of their own
-    (`statistics`).
+    Paths of a batch depend on each other: their intervals come from `batches.run_until`.
     """
-    if batch_paths:
-        sample = as_sample(columns, batch_paths)
-        return {each.name: estimate(sample, each) for each in STATISTICS}
     return {each.name: _independent(columns, each, seed) for each in STATISTICS}
-
-
-def as_sample(columns: Mapping[str, Float64Array], batch_paths: int) -> Sample:
-    """Put per-path columns, batch after batch, back into batches."""
-    paths = len(next(iter(columns.values())))
-    shaped = {name: values.reshape(-1, batch_paths) for name, values in columns.items()}
-    return Sample(shaped, paths // batch_paths, paths)
 
 
 def _independent(columns: Mapping[str, Float64Array], statistic: Statistic, seed: int) -> Estimate:

@@ -29,14 +29,13 @@ Stop = Callable[[], bool]
 class Runs:
     """Outputs of all paths: with feedback, without it, and without forced sales.
 
-    `sampled` holds estimates of batches, None where paths are independent (`batch_paths` 0).
+    `sampled` holds estimates of batches, None where paths are independent.
     """
 
     on: Output
     off: Output
     held: Output
     columns: dict[str, Float64Array]
-    batch_paths: int
     sampled: Sampled | None
 
 
@@ -84,7 +83,7 @@ def simulate_runs(
     kept: list[tuple[Output, Output, Output]] = []
     if size == 0:
         trio = _three(model, config, np.arange(config.paths), None, threads, progress, device)
-        return Runs(*trio, path_columns(*trio), 0, None)
+        return Runs(*trio, path_columns(*trio), None)
     batches = config.paths // size
     most = batches if config.precision is None else max(config.most_paths // size, batches)
 
@@ -110,7 +109,7 @@ def simulate_runs(
     )
     columns = {name: values.ravel() for name, values in sampled.sample.columns.items()}
     on, off, held = (_join([trio[i] for trio in kept]) for i in range(3))
-    return Runs(on, off, held, columns, size, sampled)
+    return Runs(on, off, held, columns, sampled)
 
 
 def _three(

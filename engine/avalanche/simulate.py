@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from engine.avalanche.config import AvalancheConfig
 from engine.avalanche.prepared import PreparedFund, prepare_fund
@@ -31,22 +31,6 @@ def fund_model(
 ) -> Model:
     """Build the kernel's model of a fund: exposures, factors, terms, liquidity."""
     return prepare_fund(book, market, margin, config).model(config, scenario)
-
-
-def fund_models(
-    book: Book,
-    market: MarketState,
-    margin: MarginResult,
-    configs: Sequence[AvalancheConfig],
-    scenarios: Sequence[Scenario | None] | None = None,
-) -> list[Model]:
-    """Build one model for each config and scenario from the same exposures and factor estimates.
-
-    The estimates follow the first config's correlation lookback.
-    """
-    cases = [None] * len(configs) if scenarios is None else list(scenarios)
-    fund = prepare_fund(book, market, margin, configs[0])
-    return [fund.model(config, case) for config, case in zip(configs, cases, strict=True)]
 
 
 def simulate_margin_avalanche(

@@ -8,13 +8,13 @@ from engine.avalanche.branching import branching_ratio
 from engine.avalanche.columns import TAIL, WATCHED, metric, usd
 from engine.avalanche.config import AvalancheConfig
 from engine.avalanche.detect import severity_bands
-from engine.avalanche.estimates import estimate_all
+from engine.avalanche.estimates import independent_estimates
 from engine.avalanche.prepared import PreparedFund
 from engine.avalanche.runs import Runs
 from engine.domain.arrays import Float64Array
 from engine.domain.failures import Failure, FailureReason
 from engine.domain.money import CENTS_PER_UNIT
-from engine.domain.results import AvalancheResult
+from engine.domain.results import AvalancheResult, Estimate
 from engine.domain.scenarios import Scenario
 from engine.kernels.avalanche.layout import Model, Output
 
@@ -32,7 +32,7 @@ def summarise(
 ) -> AvalancheResult:
     """Put together estimates, bands, tables and the conditions under which they were found."""
     on, columns = runs.on, runs.columns
-    found = estimate_all(columns, runs.batch_paths, config.seed)
+    found = estimates_of(runs, config.seed)
     multiplier = config.volatility_multiplier
     if scenario is not None:
         multiplier = scenario.volatility_multiplier
@@ -84,6 +84,13 @@ def summarise(
         failures=_cash_failures(error),
         per_path=columns,
     )
+
+
+def estimates_of(runs: Runs, seed: int) -> dict[str, Estimate]:
+    """Every statistic by name: from the batches, or from independent paths."""
+    if runs.sampled is None:
+        return independent_estimates(runs.columns, seed)
+    return dict(runs.sampled.estimates)
 
 
 def _sampling(runs: Runs) -> dict[str, object]:

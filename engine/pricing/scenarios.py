@@ -15,6 +15,7 @@ from engine.pricing.terms import (
     curve_terms,
     is_log,
     linear_terms,
+    moved_levels,
     option_terms,
 )
 from engine.pricing.value import premiums
@@ -87,7 +88,7 @@ def _scenario_levels(market: MarketState, used: Int64Array, shifts: Float64Array
     level = market.level[used, np.newaxis]
     with np.errstate(over="ignore", invalid="ignore"):
         log = is_log(market)[used, np.newaxis]
-        levels = np.where(log, level * np.exp(np.where(log, shifts, 0.0)), level + shifts)
+        levels = moved_levels(level, log, shifts)
     bad = ~np.all(np.isfinite(levels) & np.isfinite(shifts), axis=1)
     if np.any(bad):
         names = ", ".join(str(name) for name in market.factors.factor_id[used[bad]])

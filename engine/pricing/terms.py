@@ -105,6 +105,15 @@ def is_log(market: MarketState) -> BoolArray:
     return log
 
 
+def moved_levels(level: Float64Array, log: BoolArray, moves: Float64Array) -> Float64Array:
+    """Return levels after moves in return units.
+
+    level * exp(move) for log factors, level + move for the others: a level of 100 and a log move of
+    ln 1.1 give 110.
+    """
+    return np.where(log, level * np.exp(np.where(log, moves, 0.0)), level + moves)
+
+
 def uses_black(instruments: Instruments, market: MarketState) -> BoolArray:
     """Return which instruments are options on a log factor with a positive level."""
     black: BoolArray = (

@@ -16,7 +16,6 @@ from engine.kernels.avalanche.layout import (
     IN_FLIGHT,
     IN_SETTLEMENT,
     LARGEST_HAIRCUT,
-    LARGEST_SPREAD,
     LIQUIDITY,
     LIQUIDITY_MIN,
     NAV,
@@ -34,7 +33,7 @@ from engine.kernels.avalanche.layout import (
     STRESS,
     WANT,
 )
-from engine.kernels.avalanche.settle import build_is_open
+from engine.kernels.avalanche.settle import build_is_open, build_rate
 
 
 def build_haircut(inline: Callable[..., Any]) -> Callable[..., Any]:
@@ -56,6 +55,7 @@ def build_shortage(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]
     them: they are funded before their cut-off. A closed currency cannot be helped.
     """
     is_open = build_is_open(inline)
+    rate_of = build_rate(inline)
 
     @inline
     def shortage(first, clock, money, till, work):
@@ -64,10 +64,9 @@ def build_shortage(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]
             work.total[0, c] = till.unpaid[HUB, c] - till.cash[HUB, c]
         for n in range(1, money.cash.shape[0]):
             if is_open(n, clock, money):
-                spread = money.fx_spread[n]
                 for w in range(lanes):
                     c = first + w
-                    rate = min(spread * max(work.scalars[STRESS, c], 1.0), LARGEST_SPREAD)
+                    rate = rate_of(n, c, money, work)
                     lacking = till.unpaid[n, c] + till.pending[n, c] - till.cash[n, c]
                     # Two cents cover the rounding of the fee.
                     work.total[0, c] += (
@@ -81,13 +80,34 @@ def build_shortage(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]
     return shortage
 
 
-def build_pledge(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
-    """Raise the shortage in total[0] on securities that pay at once, kind by kind, within limits.
+def build_give(inline: Callable[..., Any]) -> Callable[..., Any]:
+    """Use securities of one kind for what is short in total[0], within limits; return the proceeds.
 
-    What is pledged stays the fund's, so NAV does not move; the haircut is not available.
+    What is given stays the fund's, so NAV does not move; the haircut is not available.
     """
     whole = build_whole(inline)
     haircut = build_haircut(inline)
+
+    @inline
+    def give(q, c, money, switches, till, work):
+        cut = haircut(q, c, money, switches, work)
+        short = max(work.total[0, c], 0.0)
+        room = min(money.hqla_hour_cap[q], money.hqla_day_cap[q] - till.hqla_today[q, c])
+        # One cent more than needed covers the rounding of the proceeds.
+        given = min(min(whole(short / (1.0 - cut)) + 1.0, till.hqla[q, c]), room)
+        given = given if short > 0.0 else 0.0
+        proceeds = whole(given * (1.0 - cut))
+        till.hqla[q, c] -= given
+        till.hqla_today[q, c] += given
+        work.total[0, c] -= proceeds
+        return proceeds
+
+    return give
+
+
+def build_pledge(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
+    """Raise the shortage in total[0] on securities that pay at once, kind by kind."""
+    give = build_give(inline)
 
     @inline
     def pledge(first, money, switches, till, work):
@@ -95,19 +115,7 @@ def build_pledge(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
             if money.hqla_lag[q] == 0:
                 for w in range(lanes):
                     c = first + w
-                    cut = haircut(q, c, money, switches, work)
-                    short = max(work.total[0, c], 0.0)
-                    # One cent more than needed covers the rounding of the proceeds.
-                    given = min(whole(short / (1.0 - cut)) + 1.0, till.hqla[q, c])
-                    given = min(
-                        given,
-                        min(money.hqla_hour_cap[q], money.hqla_day_cap[q] - till.hqla_today[q, c]),
-                    )
-                    given = given if short > 0.0 else 0.0
-                    proceeds = whole(given * (1.0 - cut))
-                    till.hqla[q, c] -= given
-                    till.hqla_today[q, c] += given
-                    work.total[0, c] -= proceeds
+                    proceeds = give(q, c, money, switches, till, work)
                     till.cash[HUB, c] += proceeds
                     till.inflow[HUB, c] += proceeds
 
@@ -116,8 +124,8 @@ def build_pledge(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
 
 def build_sell_slow(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
     """Sell securities that settle later, as soon as calls issued exceed what is there at once."""
-    whole = build_whole(inline)
     haircut = build_haircut(inline)
+    give = build_give(inline)
 
     @inline
     def sell_slow(first, hour, money, switches, till, work):
@@ -139,18 +147,7 @@ def build_sell_slow(inline: Callable[..., Any], lanes: int) -> Callable[..., Any
                 slot = q * SETTLE_HOURS + (hour + money.hqla_lag[q]) % SETTLE_HOURS
                 for w in range(lanes):
                     c = first + w
-                    cut = haircut(q, c, money, switches, work)
-                    short = max(work.total[0, c], 0.0)
-                    given = min(whole(short / (1.0 - cut)) + 1.0, till.hqla[q, c])
-                    given = min(
-                        given,
-                        min(money.hqla_hour_cap[q], money.hqla_day_cap[q] - till.hqla_today[q, c]),
-                    )
-                    given = given if short > 0.0 else 0.0
-                    proceeds = whole(given * (1.0 - cut))
-                    till.hqla[q, c] -= given
-                    till.hqla_today[q, c] += given
-                    work.total[0, c] -= proceeds
+                    proceeds = give(q, c, money, switches, till, work)
                     till.settling[slot, c] += proceeds
                     work.scalars[IN_SETTLEMENT, c] += proceeds
 

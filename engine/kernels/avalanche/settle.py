@@ -115,6 +115,16 @@ def build_is_open(inline: Callable[..., Any]) -> Callable[..., Any]:
     return is_open
 
 
+def build_rate(inline: Callable[..., Any]) -> Callable[..., Any]:
+    """Cost of exchanging a currency on one path, a fraction that widens with stress, to a limit."""
+
+    @inline
+    def rate_of(n, c, money, work):
+        return min(money.fx_spread[n] * max(work.scalars[STRESS, c], 1.0), LARGEST_SPREAD)
+
+    return rate_of
+
+
 def build_to_hub(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
     """Sell surplus of other currencies for the hub's, as far as the hub lacks cash.
 
@@ -122,6 +132,7 @@ def build_to_hub(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
     """
     whole = build_whole(inline)
     is_open = build_is_open(inline)
+    rate_of = build_rate(inline)
 
     @inline
     def to_hub(first, clock, money, till, work):
@@ -136,12 +147,11 @@ def build_to_hub(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]:
                     work.total[0, c] += max(lacking, 0.0)
         for n in range(1, money.cash.shape[0]):
             if is_open(n, clock, money):
-                spread = money.fx_spread[n]
                 for w in range(lanes):
                     c = first + w
                     spare = till.cash[n, c] - till.unpaid[n, c] - till.pending[n, c]
                     give = min(max(spare, 0.0), whole(max(work.total[0, c], 0.0)))
-                    rate = min(spread * max(work.scalars[STRESS, c], 1.0), LARGEST_SPREAD)
+                    rate = rate_of(n, c, money, work)
                     fee = whole(give * rate)
                     till.cash[n, c] -= give
                     till.outflow[n, c] += give
@@ -161,15 +171,15 @@ def build_from_hub(inline: Callable[..., Any], lanes: int) -> Callable[..., Any]
     """
     whole = build_whole(inline)
     is_open = build_is_open(inline)
+    rate_of = build_rate(inline)
 
     @inline
     def from_hub(first, clock, money, till, work):
         for n in range(1, money.cash.shape[0]):
             if is_open(n, clock, money):
-                spread = money.fx_spread[n]
                 for w in range(lanes):
                     c = first + w
-                    rate = min(spread * max(work.scalars[STRESS, c], 1.0), LARGEST_SPREAD)
+                    rate = rate_of(n, c, money, work)
                     lacking = max(till.unpaid[n, c] + till.pending[n, c] - till.cash[n, c], 0.0)
                     spare = max(till.cash[HUB, c] - till.unpaid[HUB, c], 0.0)
                     # One cent less than the cash allows, so that the fee's rounding always fits.

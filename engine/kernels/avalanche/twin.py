@@ -253,14 +253,6 @@ class Twin(TwinMoney):
             self.multiple_max = np.maximum(self.multiple_max, multiple.max(axis=0))
         return np.asarray(owed.sum(axis=0))
 
-    def _sizes(self) -> Float64Array:
-        m = self.m
-        pieces = m.pair_coef[:, None] * self.left[m.pair_a] * self.left[m.pair_b]
-        squared = np.zeros((len(m.im_start), len(self.paths)))
-        owner = np.repeat(np.arange(len(m.im_start)), np.diff(m.pair_ptr.astype(np.int64)))
-        np.add.at(squared, owner, pieces)
-        return np.sqrt(np.maximum(squared, 0.0))
-
     def _record(self, out: Output) -> None:
         values = {
             "calls_total": self.calls,

@@ -26,9 +26,6 @@ class TwinMoney:
     calls: Float64Array
     agreement_of_segment: Int64Array
 
-    def _sizes(self) -> Float64Array:
-        raise NotImplementedError
-
     def _start_money(self, paths: int) -> None:
         m = self.m
         buckets, currencies, kinds = len(m.relief), len(m.cash), len(m.hqla)
@@ -324,6 +321,14 @@ class TwinMoney:
             wait = int(m.relief_wait[hour % layout.HOURS_PER_DAY, b])
             self.relief_until[hour + wait] += raised
         self.size = self._sizes()
+
+    def _sizes(self) -> Float64Array:
+        m = self.m
+        pieces = m.pair_coef[:, None] * self.left[m.pair_a] * self.left[m.pair_b]
+        squared = np.zeros((len(m.im_start), len(self.paths)))
+        owner = np.repeat(np.arange(len(m.im_start)), np.diff(m.pair_ptr.astype(np.int64)))
+        np.add.at(squared, owner, pieces)
+        return np.sqrt(np.maximum(squared, 0.0))
 
     def _default(self, hour: int, late: BoolArray) -> None:
         """Relations with a call unpaid beyond the period of grace end, in order; others follow.

@@ -19,6 +19,7 @@ from engine.margin.required import MarginEngine
 from engine.margin.stress import volatility_scale
 from engine.market.volatility import daily_volatility
 from engine.pricing.greeks import factor_greeks
+from engine.pricing.terms import is_log, moved_levels
 from engine.stress.generator.losses import moves_matrix, scenario_losses
 
 
@@ -147,9 +148,7 @@ def _margin(engine: MarginEngine, scale: Float64Array | None) -> Float64Array:
 def moved_market(market: MarketState, scenario: Scenario) -> MarketState:
     """The market at the end of the mean path; history and exchange rates stay today's."""
     moves = moves_matrix([scenario.moves], market)[0]
-    log = market.factors.return_type == "log"
-    level = np.where(log, market.level * np.exp(np.where(log, moves, 0.0)), market.level + moves)
-    return replace(market, level=level)
+    return replace(market, level=moved_levels(market.level, is_log(market), moves))
 
 
 def _of_managers(book: Book, managers: tuple[str, ...]) -> Book:

@@ -14,7 +14,7 @@ from engine.domain.market import MarketState
 from engine.domain.results import MarginResult
 from engine.margin.baseline import calculate_margin_requirements
 from engine.margin.config import MarginConfig
-from engine.pricing.terms import is_log
+from engine.pricing.terms import is_log, moved_levels
 
 
 def moved_market(market: MarketState, move: Float64Array, days: int) -> MarketState:
@@ -40,8 +40,7 @@ def moved_market(market: MarketState, move: Float64Array, days: int) -> MarketSt
         raise ValueError(f"days is {days}; it must be from 1 to {len(market.dates) - 1}")
     if not np.isfinite(move).all():
         raise ValueError("a move is NaN or infinite; give a finite move for every factor")
-    log = is_log(market)
-    level = np.where(log, market.level * np.exp(np.where(log, move, 0.0)), market.level + move)
+    level = moved_levels(market.level, is_log(market), move)
     newest = np.tile(move / days, (days, 1))
     return replace(market, level=level, returns=np.concatenate([market.returns[days:], newest]))
 
